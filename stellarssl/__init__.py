@@ -1,0 +1,48 @@
+"""Masses of stars embedded in dense gas, and the structure of that gas, from radio cubes.
+
+The package namespace is resolved on first use (:pep:`562`), so that ``import stellarssl`` costs
+next to nothing: neither astropy nor torch is imported until a name that needs them is asked for.
+"""
+
+from importlib import import_module
+
+_ROOM_OF = {
+    "Analysis": "pipeline",
+    "Cube": "cubes",
+    "Encoder": "encoder",
+    "EncoderSpec": "encoder",
+    "MassEstimator": "masses",
+    "MomentMaps": "moments",
+    "Observation": "observe",
+    "PCASegmenter": "segmentation",
+    "ReferenceLibrary": "library",
+    "Segmentation": "segmentation",
+    "StellarSSLError": "_utils.exceptions",
+    "StellarSSLWarning": "_utils.exceptions",
+    "TileSet": "tiles",
+    "Tracer": "tracers",
+    "analyze": "pipeline",
+    "estimate_mass": "pipeline",
+    "make_tiles": "tiles",
+    "moment_maps": "moments",
+    "read_cube": "cubes",
+    "segment": "pipeline",
+}
+_ROOMS = ("evaluate", "pretrain")
+
+__all__ = sorted([*_ROOM_OF, *_ROOMS])  # noqa: PLE0605
+
+
+def __getattr__(name):  # noqa: ANN001, ANN202
+    if name in _ROOM_OF:
+        return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        return import_module("importlib.metadata").version(__name__)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__():  # noqa: ANN202
+    return sorted([*globals(), *__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""Helpers that two or more rooms share, one topic a file."""
