@@ -1,0 +1,50 @@
+"""Configuration of the documentation, on top of what all astropy packages share."""
+
+import os
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sphinx_astropy.conf.v3 import *  # noqa: F403
+from sphinx_astropy.conf.v3 import intersphinx_mapping, numpydoc_xref_ignore
+
+project = "stellarssl"
+author = "The stellarssl developers"
+copyright = f"2026, {author}"
+release = installed_version(project)
+version = release
+
+exclude_patterns = ["_build"]
+html_title = project
+html_static_path = ["_static"]
+html_last_updated_fmt = None  # the same source gives the same pages
+html_show_sourcelink = False
+html_theme_options = {"navigation_with_keys": False}
+autodoc_typehints = "none"  # numpydoc's Parameters section says it, with shapes and units
+numpydoc_xref_ignore |= {"path-like", "array-like", "unit-like"}
+# Links into other projects' pages need their inventories, hence a network. Without one the build is
+# as strict about our own names, and lets references to other projects stay plain text.
+nitpicky = True
+if os.environ.get("READTHEDOCS") == "True":
+    intersphinx_mapping |= {
+        name: (f"https://{page}/", None)
+        for name, page in {
+            "radio-beam": "radio-beam.readthedocs.io/en/latest",
+            "regions": "astropy-regions.readthedocs.io/en/stable",
+            "reproject": "reproject.readthedocs.io/en/stable",
+            "sklearn": "scikit-learn.org/stable",
+            "spectral-cube": "spectral-cube.readthedocs.io/en/latest",
+            "torch": "docs.pytorch.org/docs/stable",
+        }.items()
+    }
+else:
+    intersphinx_mapping = {}
+    elsewhere = (
+        "astropy|dask|lightly|lightning|numba|numpy|pathlib|radio_beam|regions|reproject|sklearn|"
+        "spectral_cube|sys|timm|torch"
+    )
+    builtin = (
+        "bool|bytes|dict|float|int|list|object|str|tuple|type|None|[A-Z][A-Za-z]*Error|Exception"
+    )
+    nitpick_ignore_regex = [(r"py:.*", rf"({elsewhere})\..*"), (r"py:.*", rf"({builtin})")]
+exceptions = Path("nitpick-exceptions.txt").read_text(encoding="utf-8").splitlines()
+nitpick_ignore = [tuple(line.split()) for line in exceptions if line and not line.startswith("#")]
