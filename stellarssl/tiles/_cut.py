@@ -1,0 +1,222 @@
+"""Tiles cut from a map about given positions, or on an overlapping grid."""
+
+from collections.abc import Sequence
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import ICRS, CartesianRepresentation, SkyCoord
+
+from stellarssl._utils.exceptions import InputError, MissingInputError
+from stellarssl._utils.quantities import as_quantity
+from stellarssl.moments import MomentMaps
+from stellarssl.tiles._fields import physical_maps, summable_fields
+from stellarssl.tiles._grid import north_up_grid
+from stellarssl.tiles._sampling import sample_tiles
+from stellarssl.tiles._tileset import TileSet
+
+__all__ = ["make_tiles"]
+
+
+def make_tiles(
+    maps: MomentMaps,
+    positions: SkyCoord | None = None,
+    *,
+    distance: u.Quantity | str | None = None,
+    width: u.Quantity | str = 0.5 * u.pc,
+    n_pixels: int = 64,
+    step: u.Quantity | str | None = None,
+    position_error: u.Quantity | str | None = None,
+    ids: Sequence[str] | None = None,
+) -> TileSet:
+    """Cut tiles of one physical width from a map.
+
+    A tile pixel holds the mean of N_H, N_H v and N_H (v^2 + sigma^2) over its area, turned back
+    into column, velocity and dispersion: flux is kept, and velocities that the tile does not
+    resolve show up as dispersion. Between its pixel centres the map is taken as bilinear.
+
+    Parameters
+    ----------
+    maps : `~stellarssl.moments.MomentMaps`
+        With a tracer.
+    positions : `~astropy.coordinates.SkyCoord`, optional
+        The centres, in any frame. Off the map, a tile has coverage zero. By default a grid over
+        the map, ``step`` apart.
+    distance : `~astropy.units.Quantity` or str, optional
+        One, or one per position; by default that of the maps.
+    width : `~astropy.units.Quantity` or str, optional
+        The tile's side, a length.
+    n_pixels : int, optional
+        Pixels along a side, even.
+    step : `~astropy.units.Quantity` or str, optional
+        Between the centres of the grid, a length; by default half the width. Only without
+        ``positions``.
+    position_error : `~astropy.units.Quantity` or str, optional
+        How far the source may be from its position, an angle or a length; one, or one per position.
+    ids : sequence of str, optional
+        What the tiles are called; by default they are numbered from 1.
+
+    Returns
+    -------
+    tiles : TileSet
+        A tile per position, in their order.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no tracer or no distance.
+    InputError
+        If an argument breaks a rule.
+    """
+    if n_pixels < 2 or n_pixels % 2:
+        raise InputError("n_pixels", "must be an even number, at least 2", n_pixels)
+    width = as_quantity("width", width, u.pc)
+    distance = resolve_distance(maps, distance)
+    if positions is None:
+        positions = _grid_positions(maps, distance, step, width)
+    elif step is not None:
+        raise InputError("step", "is the spacing of a grid, and goes without positions", step)
+    positions = _checked_positions(positions)
+    n = len(positions)
+    distance = _one_each("distance", distance, n)
+    error = _one_each("position_error", _as_length(position_error, distance), n)
+    if ids is not None and (len(ids) != n or len(set(ids)) != n):
+        raise InputError("ids", f"must be {n} different names, one per position", list(ids))
+    beam = maps.beam
+    pixel = (width / n_pixels / distance).to_value(u.dimensionless_unscaled)
+    parts = _sample(maps, positions, pixel, n_pixels)
+    return TileSet(
+        **parts,
+        id=np.array(ids if ids is not None else np.arange(1, n + 1), dtype=str),
+        skycoord=positions,
+        distance=distance,
+        position_error=error,
+        beams_per_tile=np.full(n, np.nan)
+        if beam is None
+        else pixel * n_pixels / np.sqrt(beam.major * beam.minor).to_value(u.rad),
+        width=width,
+        meta=dict(maps.meta),
+    )
+
+
+def resolve_distance(maps: MomentMaps, distance: u.Quantity | str | None) -> u.Quantity:
+    """Take the argument, or else the distance of the maps, in pc.
+
+    Parameters
+    ----------
+    maps : `~stellarssl.moments.MomentMaps`
+        May know a distance.
+    distance : `~astropy.units.Quantity`, str or None
+        The argument.
+
+    Returns
+    -------
+    distance : `~astropy.units.Quantity`
+        In pc.
+
+    Raises
+    ------
+    MissingInputError
+        If there is neither.
+    """
+    distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
+    if distance is None:
+        raise MissingInputError("distance", "must be given, such as '140 pc': tiles are physical")
+    return distance
+
+
+def _checked_positions(positions: SkyCoord) -> SkyCoord:
+    """Give positions as one-dimensional ICRS directions."""
+    if not isinstance(positions, SkyCoord):
+        raise InputError("positions", "must be a SkyCoord", type(positions).__name__)
+    icrs = positions.icrs
+    ra, dec = np.atleast_1d(icrs.ra).ravel(), np.atleast_1d(icrs.dec).ravel()
+    if not (np.isfinite(ra) & np.isfinite(dec)).all():
+        raise InputError("positions", "must be finite", positions)
+    return SkyCoord(ra, dec, frame="icrs")
+
+
+def _one_each(name: str, value: u.Quantity, n: int) -> u.Quantity:
+    """Spread a value over n tiles, or check that there are n."""
+    if value.shape not in ((), (1,), (n,)):
+        raise InputError(name, f"must be one value, or one for each of {n} positions", value.shape)
+    return u.Quantity(np.broadcast_to(value.value, n).copy(), value.unit)
+
+
+def _as_length(error: u.Quantity | str | None, distance: u.Quantity) -> u.Quantity:
+    """Turn the error of a position, an angle or a length, into pc."""
+    if error is None:
+        return u.Quantity(0.0, u.pc)
+    try:
+        angle = as_quantity("position_error", error, u.rad, positive=False)
+    except InputError:
+        length = as_quantity("position_error", error, u.pc, positive=False)
+    else:
+        length = angle.value * distance
+    if not (length.value >= 0).all():
+        raise InputError("position_error", "must be finite and not negative", error)
+    return length
+
+
+def _grid_positions(
+    maps: MomentMaps, distance: u.Quantity, step: u.Quantity | str | None, width: u.Quantity
+) -> SkyCoord:
+    """Lay a north-up grid of positions over the observed part of the map."""
+    if distance.size != 1:
+        raise InputError("distance", "must be one value for a grid of tiles", distance)
+    step = width / 2 if step is None else as_quantity("step", step, u.pc)
+    angle = (step / distance.ravel()[0]).to_value(u.dimensionless_unscaled) * u.rad
+    wcs, (ny, nx) = north_up_grid(maps, angle)
+    y, x = np.mgrid[:ny, :nx]
+    sky = wcs.pixel_to_world(x.ravel(), y.ravel())
+    x, y = (np.round(axis).astype(int) for axis in maps.wcs.world_to_pixel(sky))
+    inside = (x >= 0) & (y >= 0) & (x < maps.shape[1]) & (y < maps.shape[0])
+    inside[inside] = maps.coverage[y[inside], x[inside]]
+    return sky[inside]
+
+
+def _sample(
+    maps: MomentMaps, positions: SkyCoord, pixel: np.ndarray, n_pixels: int
+) -> dict[str, np.ndarray]:
+    """Cut tiles whose pixels are ``pixel`` radians wide; give the measured fields of a TileSet."""
+    fields = summable_fields(maps)
+    center, east, north = _axes(positions)
+
+    def directions(tiles: np.ndarray, t: np.ndarray) -> SkyCoord:
+        """Gnomonic projection about each tile's own centre, inverted."""
+        offset = pixel[tiles, None] * t
+        xyz = (
+            center[:, tiles, None, None]
+            - east[:, tiles, None, None] * offset[:, None, :]
+            + north[:, tiles, None, None] * offset[:, :, None]
+        )
+        return SkyCoord(ICRS(CartesianRepresentation(xyz)))
+
+    n = len(positions)
+    shape = (n, n_pixels, n_pixels)
+    result = {
+        "maps": np.empty((n, 3, n_pixels, n_pixels), dtype=np.float32),
+        "detected": np.empty(shape, dtype=bool),
+        "covered": np.empty(shape, dtype=bool),
+        "coverage": np.empty(n),
+        "detected_fraction": np.empty(n),
+        "snr": np.empty(n),
+        "v_los": np.empty(n) * u.km / u.s,
+    }
+    for rows, means in sample_tiles(fields.array, maps.wcs, directions, n, n_pixels):
+        part = physical_maps(means, fields)
+        for name in ("maps", "detected", "covered", "coverage"):
+            result[name][rows] = getattr(part, name)
+        result["detected_fraction"][rows] = part.detected.mean(axis=(1, 2))
+        result["snr"][rows] = part.snr.max(axis=(1, 2))
+        result["v_los"][rows] = part.v_los * u.km / u.s
+    return result
+
+
+def _axes(positions: SkyCoord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give unit vectors (3, n) to the positions, and east and north of them."""
+    ra, dec = positions.ra.rad, positions.dec.rad
+    zero = np.zeros_like(ra)
+    center = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+    east = np.stack([-np.sin(ra), np.cos(ra), zero])
+    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)])
+    return center, east, north

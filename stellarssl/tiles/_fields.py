@@ -1,0 +1,169 @@
+"""The quantities of a map that may be averaged, and the way back from their means."""
+
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+
+from stellarssl._utils.exceptions import MissingInputError
+from stellarssl.moments import MomentMaps
+
+__all__ = ["Fields", "Sampled", "physical_maps", "summable_fields"]
+
+COLUMN_FLOOR = 1e18
+"""cm^-2: no column is below it, since noise-free maps have a detection limit of zero."""
+
+_CM2, _KMS = u.cm**-2, u.km / u.s
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A map in quantities that may be averaged.
+
+    Attributes
+    ----------
+    array : `~numpy.ndarray`
+        Float64, shape (ny, nx, 7), finite: observed (1 or 0), detected (1 or 0), and, times those,
+        N [cm^-2], N v, N (v^2 + sigma^2), the error of N where observed, the detection limit of N.
+    v_reference : float
+        km/s; v is relative to it, lest squares drown the dispersion.
+    sigma_instrument : float
+        km/s.
+    limit : float
+        cm^-2: the median detection limit, for what lies off the map.
+    """
+
+    array: np.ndarray
+    v_reference: float
+    sigma_instrument: float
+    limit: float
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Maps on other pixels; see `physical_maps`.
+
+    Attributes
+    ----------
+    maps : `~numpy.ndarray`
+        Float32, shape (n, 3, h, w): log10 N_H [cm^-2], v_los about ``v_los``, sigma_v [km/s].
+    detected, covered : `~numpy.ndarray`
+        Boolean, shape (n, h, w).
+    coverage : `~numpy.ndarray`
+        Shape (n,): the share of the area that was observed.
+    snr : `~numpy.ndarray`
+        Shape (n, h, w): column over its error, zero where undetected, inf where noise-free.
+    v_los : `~numpy.ndarray`
+        Shape (n,), km/s: what was taken off; NaN where nothing is detected.
+    """
+
+    maps: np.ndarray
+    detected: np.ndarray
+    covered: np.ndarray
+    coverage: np.ndarray
+    snr: np.ndarray
+    v_los: np.ndarray
+
+
+def summable_fields(maps: MomentMaps) -> Fields:
+    """Turn moment maps into quantities that may be averaged.
+
+    Parameters
+    ----------
+    maps : `~stellarssl.moments.MomentMaps`
+        With a tracer.
+
+    Returns
+    -------
+    fields : Fields
+        For `~stellarssl.tiles._sampling.sample_tiles`.
+
+    Raises
+    ------
+    MissingInputError
+        If the maps have no tracer, hence no column.
+    """
+    if maps.tracer is None:
+        raise MissingInputError("tracer", "must be given: tiles are maps of the hydrogen column")
+    n_h_per_w = maps.tracer.n_h_per_w.to_value(_CM2 / (u.K * _KMS))
+    k_kms = u.K * _KMS
+    column = np.asarray(maps.n_hi.to_value(_CM2), dtype=np.float64)
+    v = np.asarray(maps.v_los.to_value(_KMS), dtype=np.float64)
+    sigma = np.asarray(maps.sigma_v.to_value(_KMS), dtype=np.float64)
+    error = maps.errors["moment0"].to_value(k_kms) * n_h_per_w
+    limit = maps.moment0_limit.to_value(k_kms) * n_h_per_w
+    observed = np.asarray(maps.coverage, dtype=bool)
+    detected = observed & maps.mask & np.isfinite(column) & np.isfinite(v) & np.isfinite(sigma)
+    known = observed & np.isfinite(limit)
+    typical_limit = float(np.median(limit[known])) if known.any() else 0.0
+    v_reference = float(np.median(v[detected])) if detected.any() else 0.0
+    column, v, sigma = (np.where(detected, a, 0.0) for a in (column, v - v_reference, sigma))
+    array = np.stack(
+        [
+            observed,
+            detected,
+            column,
+            column * v,
+            column * (v**2 + sigma**2),
+            observed * np.where(np.isfinite(error), error, 0.0),
+            observed * np.where(known, limit, typical_limit),
+        ],
+        axis=-1,
+    ).astype(np.float64)
+    sigma_instrument = float(maps.sigma_instrument.to_value(_KMS))
+    return Fields(array, v_reference, sigma_instrument, typical_limit)
+
+
+def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = None) -> Sampled:
+    """Turn means of the summable quantities back into columns, velocities and dispersions.
+
+    A pixel counts as covered, and as detected, where more than half of it is. There
+    N = <N>, v = <N v>/<N> and sigma_v^2 = <N (v^2 + sigma_v^2)>/<N> - v^2, so that velocities which
+    are not resolved show up as dispersion. Elsewhere N is the local detection limit, v zero and
+    sigma_v that of the instrument.
+
+    Parameters
+    ----------
+    sampled : `~numpy.ndarray`
+        Shape (n, h, w, 7), means of ``fields.array``.
+    fields : Fields
+        What was sampled.
+    v_los : float, optional
+        km/s; what velocities are relative to. By default each tile's column-weighted mean.
+
+    Returns
+    -------
+    sampled : Sampled
+        Finite everywhere.
+    """
+    observed, found, column, momentum, energy, error, limit = np.moveaxis(sampled, -1, 0)
+    covered = observed > 0.5
+    detected = covered & (found > 0.5 * observed) & (column > 0)
+    weight = np.where(detected, column, 0.0)
+    total = weight.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if v_los is None:
+            tile_v = np.where(detected, momentum, 0.0).sum(axis=(1, 2)) / total
+        else:
+            tile_v = np.full(len(sampled), v_los - fields.v_reference)
+        v = momentum / column
+        sigma = np.sqrt(np.maximum(energy / column - v**2, 0.0))
+        snr = np.where(detected, column / error, 0.0)
+        filler = np.where(covered, limit / observed, fields.limit)
+        density = np.where(detected, column / observed, filler)
+    maps = np.stack(
+        [
+            np.log10(np.maximum(density, COLUMN_FLOOR)),
+            np.where(detected, v - tile_v[:, None, None], 0.0),
+            np.where(detected, sigma, fields.sigma_instrument),
+        ],
+        axis=1,
+    ).astype(np.float32)
+    return Sampled(
+        maps=maps,
+        detected=detected,
+        covered=covered,
+        coverage=observed.mean(axis=(1, 2)),
+        snr=snr,
+        v_los=tile_v + fields.v_reference,
+    )

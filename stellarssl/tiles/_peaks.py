@@ -1,0 +1,130 @@
+"""Where the column peaks: candidates for embedded stars where no catalogue is at hand."""
+
+import warnings
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from photutils.detection import find_peaks
+from photutils.utils.exceptions import NoDetectionsWarning
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+from stellarssl._utils.exceptions import InputError
+from stellarssl._utils.quantities import as_quantity
+from stellarssl.moments import MomentMaps
+from stellarssl.tiles._cut import resolve_distance
+from stellarssl.tiles._grid import tile_grid
+
+__all__ = ["column_peaks", "peak_pixels"]
+
+_SMOOTHING = 4.0
+_FWHM = np.sqrt(8 * np.log(2))
+
+
+def peak_pixels(
+    column: np.ndarray,
+    *,
+    min_separation: float,
+    smoothing: float = _SMOOTHING,
+    where: np.ndarray | None = None,
+    n_max: int | None = None,
+    periodic: bool = False,
+) -> np.ndarray:
+    """Find the peaks of a column map on tile pixels.
+
+    A peak is the highest of its eight neighbours after smoothing; of two that are closer than
+    ``min_separation`` the higher is kept.
+
+    Parameters
+    ----------
+    column : `~numpy.ndarray`
+        Shape (ny, nx), linear, finite.
+    min_separation : float
+        Pixels.
+    smoothing : float, optional
+        FWHM in pixels of the Gaussian that column is smoothed with first.
+    where : `~numpy.ndarray`, optional
+        Boolean, shape (ny, nx): where a peak may be.
+    n_max : int, optional
+        How many are given, highest first; by default all.
+    periodic : bool, optional
+        Whether opposite edges meet, as those of a simulated box do.
+
+    Returns
+    -------
+    peaks : `~numpy.ndarray`
+        Int, shape (n, 2): x, y of the peaks, highest smoothed column first.
+    """
+    smooth = gaussian_filter(
+        column.astype(np.float64), smoothing / _FWHM, mode="wrap" if periodic else "nearest"
+    )
+    padded = np.pad(smooth, 1, mode="wrap" if periodic else "edge")
+    allowed = np.zeros(padded.shape, dtype=bool)
+    allowed[1:-1, 1:-1] = True if where is None else where
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoDetectionsWarning)
+        found = find_peaks(padded, 0.0, box_size=3, mask=~allowed)
+    if found is None:
+        return np.empty((0, 2), dtype=int)
+    xy = np.stack([found["x_peak"], found["y_peak"]], axis=1).astype(int) - 1
+    xy = xy[np.argsort(-smooth[xy[:, 1], xy[:, 0]], kind="stable")]
+    tree = cKDTree(xy, boxsize=column.shape[::-1] if periodic else None)
+    kept = np.ones(len(xy), dtype=bool)
+    for i, neighbors in enumerate(tree.query_ball_point(xy, min_separation)):
+        if kept[i]:
+            kept[[j for j in neighbors if j > i]] = False
+    return xy[kept][:n_max]
+
+
+def column_peaks(
+    maps: MomentMaps,
+    *,
+    distance: u.Quantity | str | None = None,
+    min_separation: u.Quantity | str = 0.1 * u.pc,
+    min_snr: float = 5.0,
+    n_max: int | None = None,
+) -> SkyCoord:
+    """Find candidates for embedded stars: the peaks of the hydrogen column.
+
+    The map is put on tile pixels and smoothed to 4 of them (0.03 pc), as the library's maps are
+    when it is cut by peaks. In the library a peak lies some 4 pixels from its star, in the median,
+    and most stars of a cluster share one.
+
+    Parameters
+    ----------
+    maps : `~stellarssl.moments.MomentMaps`
+        With a tracer.
+    distance : `~astropy.units.Quantity` or str, optional
+        By default that of the maps.
+    min_separation : `~astropy.units.Quantity` or str, optional
+        Of two closer peaks the higher is kept.
+    min_snr : float, optional
+        The least ratio of the column to its error.
+    n_max : int, optional
+        How many are given; by default all.
+
+    Returns
+    -------
+    peaks : `~astropy.coordinates.SkyCoord`
+        ICRS, highest column first; may be empty.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no tracer or no distance.
+    InputError
+        If an argument breaks a rule.
+    """
+    distance = resolve_distance(maps, distance)
+    if distance.size != 1:
+        raise InputError("distance", "must be one value to look for peaks", distance)
+    separation = as_quantity("min_separation", min_separation, u.pc)
+    grid = tile_grid(maps, distance=distance.ravel()[0])
+    x, y = peak_pixels(
+        np.where(grid.detected, 10.0 ** grid.maps[0], 0.0),
+        min_separation=(separation / grid.pixel).to_value(u.dimensionless_unscaled),
+        where=grid.snr > min_snr,
+        n_max=n_max,
+    ).T
+    return grid.wcs.pixel_to_world(x, y)

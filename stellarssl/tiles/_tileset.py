@@ -1,0 +1,174 @@
+"""Tiles of the sky, and what is known of each."""
+
+from dataclasses import dataclass, fields, replace
+
+import astropy.units as u
+import numpy as np
+from astropy import constants
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+
+from stellarssl.tiles._scalars import Scalars, tile_scalars
+
+__all__ = ["TileSet", "gas_mass", "tile_wcs"]
+
+_MEAN_MASS_PER_H = 1.4 * constants.m_p  # helium is a tenth of the hydrogen by number
+
+
+def tile_wcs(center: SkyCoord, pixel: u.Quantity, n_pixels: int) -> WCS:
+    """Describe a north-up grid about a position.
+
+    Parameters
+    ----------
+    center : `~astropy.coordinates.SkyCoord`
+        Scalar. With an even ``n_pixels`` it is the corner shared by the four central pixels.
+    pixel : `~astropy.units.Quantity`
+        The side of a pixel, an angle.
+    n_pixels : int
+        Pixels along a side.
+
+    Returns
+    -------
+    wcs : `~astropy.wcs.WCS`
+        Gnomonic (TAN), ICRS, east to the left.
+    """
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crval = [center.icrs.ra.deg, center.icrs.dec.deg]
+    wcs.wcs.crpix = [(n_pixels + 1) / 2] * 2
+    wcs.wcs.cdelt = np.array([-1, 1]) * pixel.to_value(u.deg)
+    wcs.array_shape = (n_pixels, n_pixels)
+    return wcs
+
+
+def gas_mass(maps: np.ndarray, pixel: u.Quantity, detected: np.ndarray | None = None) -> u.Quantity:
+    """Weigh the gas in tiles: 1.4 m_p times the column of hydrogen nuclei times the area.
+
+    Parameters
+    ----------
+    maps : `~numpy.ndarray`
+        Shape (n, 3, n_pixels, n_pixels); the first channel is log10 N_H [cm^-2].
+    pixel : `~astropy.units.Quantity`
+        The side of a pixel, a length; a scalar or one per tile.
+    detected : `~numpy.ndarray`, optional
+        Boolean, shape (n, n_pixels, n_pixels); only these pixels count. By default all do.
+
+    Returns
+    -------
+    mass : `~astropy.units.Quantity`
+        Shape (n,), in solar masses.
+
+    Examples
+    --------
+    A tile of 0.5 pc of 1e22 cm^-2:
+
+    >>> import numpy as np, astropy.units as u
+    >>> maps = np.zeros((1, 3, 64, 64)); maps[:, 0] = 22
+    >>> gas_mass(maps, 0.5 / 64 * u.pc).round(1)
+    <Quantity [28.] solMass>
+    """
+    column = 10.0 ** np.asarray(maps[:, 0], dtype=np.float64)
+    if detected is not None:
+        column = np.where(detected, column, 0.0)
+    per_area = column.sum(axis=(1, 2)) * u.cm**-2
+    return (per_area * pixel**2 * _MEAN_MASS_PER_H).to(u.solMass)
+
+
+@dataclass(frozen=True)
+class TileSet:
+    """Square, north-up maps of one physical width about many positions.
+
+    Attributes
+    ----------
+    maps : `~numpy.ndarray`
+        Float32, shape (n, 3, n_pixels, n_pixels), finite: log10 N_H [cm^-2], v_los relative to
+        the tile's, sigma_v [km/s]. Pixels where nothing is detected hold log10 of the local
+        3-sigma column, zero, and the instrument's dispersion.
+    detected, covered : `~numpy.ndarray`
+        Boolean, shape (n, n_pixels, n_pixels): where gas is detected; where the map reaches.
+    id : `~numpy.ndarray`
+        Shape (n,), str.
+    skycoord : `~astropy.coordinates.SkyCoord`
+        Shape (n,), ICRS: the centres, corners shared by the four central pixels.
+    distance, position_error : `~astropy.units.Quantity`
+        Shape (n,), pc; the error is zero where it is not known.
+    v_los : `~astropy.units.Quantity`
+        Shape (n,), km/s: the column-weighted mean that was taken off; NaN where nothing is
+        detected.
+    coverage, detected_fraction : `~numpy.ndarray`
+        Shape (n,): share of the tile's area that was observed, and of its pixels detected.
+    beams_per_tile : `~numpy.ndarray`
+        Shape (n,): the tile's width over the beam's (geometric mean FWHM); NaN without a beam.
+    snr : `~numpy.ndarray`
+        Shape (n,): the highest ratio of column to its error; zero where nothing is detected, inf
+        where there is no noise.
+    width : `~astropy.units.Quantity`
+        The tile's side, pc.
+    meta : dict
+        Of the maps that the tiles were cut from.
+    """
+
+    maps: np.ndarray
+    detected: np.ndarray
+    covered: np.ndarray
+    id: np.ndarray
+    skycoord: SkyCoord
+    distance: u.Quantity
+    position_error: u.Quantity
+    v_los: u.Quantity
+    coverage: np.ndarray
+    detected_fraction: np.ndarray
+    beams_per_tile: np.ndarray
+    snr: np.ndarray
+    width: u.Quantity
+    meta: dict
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __getitem__(self, rows: slice | np.ndarray | int) -> "TileSet":
+        """Give some of the tiles, as a set: by slice, boolean mask, index or indices."""
+        rows = np.atleast_1d(np.arange(len(self))[rows])
+        shared = ("width", "meta")
+        return replace(
+            self,
+            **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in shared},
+        )
+
+    @property
+    def pixel(self) -> u.Quantity:
+        """The side of a tile pixel, pc."""
+        return self.width / self.maps.shape[-1]
+
+    @property
+    def gas_mass(self) -> u.Quantity:
+        """The mass of the detected gas in each tile, solar masses; see `gas_mass`."""
+        return gas_mass(self.maps, self.pixel, self.detected)
+
+    def scalars(self) -> Scalars:
+        """Measure the hand-made numbers of each tile; see `tile_scalars`.
+
+        Returns
+        -------
+        scalars : Scalars
+            A row per tile.
+        """
+        return Scalars(*tile_scalars(self.maps, self.detected))
+
+    def wcs(self, index: int) -> WCS:
+        """Give the celestial coordinates of a tile's pixels.
+
+        Parameters
+        ----------
+        index : int
+            Which tile.
+
+        Returns
+        -------
+        wcs : `~astropy.wcs.WCS`
+            North up, TAN, ICRS.
+        """
+        angle = (self.pixel / self.distance[index]).to_value(u.dimensionless_unscaled) * u.rad
+        return tile_wcs(self.skycoord[index], angle, self.maps.shape[-1])
