@@ -20,7 +20,7 @@ from astropy.constants import h, k_B
 from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
 
-__all__ = ["N_H_PER_W_UNIT", "TRACERS", "Tracer", "get_tracer", "lte_column"]
+__all__ = ["N_H_PER_W_UNIT", "TRACERS", "Tracer", "get_tracer", "lte_column", "radiation_contrast"]
 
 N_H_PER_W_UNIT = u.cm**-2 / (u.K * u.km / u.s)
 """The unit of ``Tracer.n_h_per_w``: hydrogen nuclei per cm^2 for each K km/s."""
@@ -233,6 +233,38 @@ TRACERS = tuple(line.name for line in _LINES)
 """Names of the lines whose hydrogen column is known."""
 
 
+def radiation_contrast(frequency: u.Quantity, excitation_temperature: u.Quantity) -> u.Quantity:
+    r"""Return how bright an opaque line is against the cosmic background.
+
+    :math:`J_\nu(T_{ex}) - J_\nu(T_{bg})` with
+    :math:`J_\nu(T) = (h\nu / k) / (e^{h\nu / kT} - 1)`; Mangum & Shirley 2015, equation 24.
+
+    Parameters
+    ----------
+    frequency : `~astropy.units.Quantity`
+        Of the line.
+    excitation_temperature : `~astropy.units.Quantity`
+        Above the 2.725 K of the background.
+
+    Returns
+    -------
+    contrast : `~astropy.units.Quantity`
+        In K.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> radiation_contrast(109.7821734 * u.GHz, 10 * u.K).round(1)
+    <Quantity 6.7 K>
+    """
+    line = (h * frequency / k_B).to_value(u.K)
+
+    def radiation(kelvin: float) -> float:
+        return line / np.expm1(line / kelvin)
+
+    return (radiation(excitation_temperature.to_value(u.K)) - radiation(_BACKGROUND.value)) * u.K
+
+
 def lte_column(
     frequency: u.Quantity,
     rotation: u.Quantity,
@@ -284,10 +316,7 @@ def lte_column(
     j = np.arange(int(np.sqrt(40 * temperature / level)) + 10)
     partition = np.sum((2 * j + 1) * np.exp(-level * j * (j + 1) / temperature))
 
-    def radiation(kelvin: float) -> float:
-        return line / np.expm1(line / kelvin)
-
-    contrast = radiation(temperature) - radiation(_BACKGROUND.value)
+    contrast = radiation_contrast(frequency, excitation_temperature).value
     # Gaussian units: 1 D = 1e-18 esu cm, and esu^2 = erg cm.
     strength = (dipole * 1e-18) ** 2 * upper / (2 * upper + 1)
     per_kms = 3 * h.cgs.value / (8 * np.pi**3 * strength) * 1e5
