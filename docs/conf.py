@@ -7,13 +7,15 @@ from pathlib import Path
 from sphinx_astropy.conf.v3 import *  # noqa: F403
 from sphinx_astropy.conf.v3 import intersphinx_mapping, numpydoc_xref_ignore
 
+from stellarssl._utils.flags import FLAGS
+
 project = "stellarssl"
 author = "The stellarssl developers"
 copyright = f"2026, {author}"
 release = installed_version(project)
 version = release
 
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "api/*.inc"]
 html_title = project
 html_static_path = ["_static"]
 html_last_updated_fmt = None  # the same source gives the same pages
@@ -48,3 +50,27 @@ else:
     nitpick_ignore_regex = [(r"py:.*", rf"({elsewhere})\..*"), (r"py:.*", rf"({builtin})")]
 exceptions = Path("nitpick-exceptions.txt").read_text(encoding="utf-8").splitlines()
 nitpick_ignore = [tuple(line.split()) for line in exceptions if line and not line.startswith("#")]
+
+# The table of flags is made from the registry, so that it cannot fall behind it.
+lines = [
+    ".. csv-table::",
+    "   :header: flag, masks the mass, what it says",
+    "   :widths: auto",
+    "",
+    *(
+        f'   ``{flag.name}``, {"yes" if flag.masks else "no"}, "{flag.description}"'
+        for flag in FLAGS
+    ),
+]
+Path("api").mkdir(exist_ok=True)
+Path("api/flags.inc").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", shorten_routing)
+
+
+def shorten_routing(_app, _what, name, _obj, _options, lines):
+    """Keep one line of the methods scikit-learn adds: the rest refers to its own pages."""
+    if name.endswith("_request"):
+        del lines[1:]

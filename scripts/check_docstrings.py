@@ -31,7 +31,7 @@ def is_text(node: ast.AST) -> bool:
 
 
 def exempt(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield what source alone misjudges: properties return, fields of dataclasses are parameters."""
+    """Yield what source alone misjudges: properties return, fields are parameters."""
     for node in ast.walk(tree):
         for decorator in getattr(node, "decorator_list", []):
             word = ast.unparse(decorator)
