@@ -1,5 +1,7 @@
 """The variations."""
-from math import atan2, cos, cosh, exp, fmod, pi, sin, sinh, sqrt, floor, log, tan
+from math import pi, sqrt
+
+from stellarssl.pretrain.fractals._math import atan2, cos, cosh, exp, sin, sinh, tan
 from stellarssl.pretrain.fractals._blocks import Variation
 
 __all__ = ["VARIATIONS"]
