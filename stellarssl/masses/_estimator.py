@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from stellarssl._utils.exceptions import InputError
 
-__all__ = ["MassEstimator", "neighbor_weights", "nearest_groups"]
+__all__ = ["MassEstimator", "nearest_groups", "neighbor_weights"]
 
 _SAME = 1e-6  # whitened distance below which two rows are the same one, rounding aside
 _RANK = 1e-8  # variance, relative to the largest component's, below which there is only rounding

@@ -1,0 +1,11 @@
+"""Simulated gas whose stars are known, and how a telescope would have seen it."""
+
+from stellarssl.library._library import (
+    DEFAULT_BLOCKS,
+    TILE_WIDTH,
+    ReferenceLibrary,
+    embed_blocks,
+)
+from stellarssl.library._tokens import TokenStatistics
+
+__all__ = ["DEFAULT_BLOCKS", "TILE_WIDTH", "ReferenceLibrary", "TokenStatistics", "embed_blocks"]

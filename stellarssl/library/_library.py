@@ -1,0 +1,508 @@
+"""Simulated gas whose stars are known: what a query is compared with."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Self
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable
+
+from stellarssl._utils.exceptions import EncoderMismatchError, InputError
+from stellarssl.encoder import Encoder, Features
+from stellarssl.library import _cache, _io
+from stellarssl.library._tokens import TokenStatistics, token_statistics
+from stellarssl.observe import Observation, observe_maps
+from stellarssl.tiles import Scalars, gas_mass, tile_scalars
+
+__all__ = ["DEFAULT_BLOCKS", "TILE_WIDTH", "ReferenceLibrary"]
+
+DEFAULT_BLOCKS = ("centre@0.125", "centre@0.5")
+"""The blocks of features that masses are read from, chosen by protostar on the shipped library."""
+
+TILE_WIDTH = 0.5 * u.pc
+"""The side of every row's maps."""
+
+_SHIPPED = Path(__file__).parents[1] / "data" / "library" / "simulations.fits"
+_N_PIXELS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceLibrary:
+    """Maps of simulated gas, labelled with the star in it or with there being none.
+
+    Made by `default`, `read` or `from_maps`.
+
+    Attributes
+    ----------
+    table : `~astropy.table.QTable`
+        A row per map: ``sim`` and ``star`` (-1 where there is none); ``group``, the name of the
+        star or of the starless clump, which no split may part; ``clump``, the name of all that
+        shares gas with it; ``output``, ``time``, ``axis``; ``mass`` of the sink (NaN without a
+        star) and its ``age``; ``has_star``; ``depth`` of the gas along the line of sight;
+        ``gas_mass`` in the tile.
+    maps : ndarray
+        float32 (n, 3, 64, 64), tiles of 0.5 pc centred on the star: log10 N_H [cm^-2], v_los
+        relative to the tile's column-weighted mean and sigma_v [km/s].
+    scalars : `~stellarssl.tiles.Scalars`
+        The maps' hand-made numbers.
+    features : `~stellarssl.encoder.Features` or None
+        What the encoder says of them.
+    tokens : TokenStatistics or None
+        What that encoder's patch tokens are like over the library.
+    observation : `~stellarssl.observe.Observation` or None
+        The telescope that the maps are seen through; None is as simulated.
+    detected : ndarray or None
+        bool (n, 64, 64), where that telescope detects gas; None is everywhere.
+    meta : dict
+        What is told of the simulations: str, float, int or bool.
+    """
+
+    table: QTable
+    maps: np.ndarray
+    scalars: Scalars
+    features: Features | None = None
+    tokens: TokenStatistics | None = None
+    observation: Observation | None = None
+    detected: np.ndarray | None = None
+    meta: dict | None = None
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __repr__(self) -> str:
+        stars = len(np.unique(self.table["group"][self.table["has_star"]]))
+        return f"<ReferenceLibrary of {len(self)} maps of {stars} stars, {self.sha256[:12]}>"
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the maps and of what they are labelled with."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.maps))
+        for name in ("group", "clump", "mass"):
+            column = np.asarray(self.table[name])
+            digest.update(np.char.encode(column) if column.dtype.kind == "U" else column.tobytes())
+        return digest.hexdigest()
+
+    @property
+    def token_mean(self) -> np.ndarray:
+        """Mean patch token at each place of the window, float32 (8, 8, d)."""
+        return self._known_tokens().mean
+
+    @property
+    def token_components(self) -> np.ndarray:
+        """First three principal components of patch tokens less their mean, float32 (3, d)."""
+        return self._known_tokens().components
+
+    @property
+    def token_scale(self) -> np.ndarray:
+        """1st and 99th percentile of each component over the library, float32 (3, 2)."""
+        return self._known_tokens().scale
+
+    def _known_tokens(self) -> TokenStatistics:
+        if self.tokens is None:
+            raise InputError("library", "must be embedded first: library.embed(encoder)")
+        return self.tokens
+
+    # making one
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the shipped library.
+
+        Returns
+        -------
+        library : ReferenceLibrary
+            Stars of three simulated clouds; see the user guide. Read once, its arrays read-only.
+        """
+        return _default(cls)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Self:
+        """Read a library that `write` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            A FITS file.
+
+        Returns
+        -------
+        library : ReferenceLibrary
+            As simulated.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, truncated or something else.
+        """
+        return cls(**_io.read(Path(path)))
+
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+        """Write the library to a FITS file; maps are rounded to 0.002 dex and 0.002 km/s.
+
+        Parameters
+        ----------
+        path : path-like
+            Where to.
+        overwrite : bool, optional
+            Whether a file that is there may be replaced.
+
+        Raises
+        ------
+        InputError
+            If it is a library as observed: write the one as simulated.
+        """
+        if self.observation is not None:
+            raise InputError(
+                "library", "is written as simulated, not as observed", self.observation
+            )
+        _io.write(self, Path(path), overwrite=overwrite)
+
+    @classmethod
+    def from_maps(
+        cls,
+        n_h: u.Quantity,
+        v_los: u.Quantity,
+        sigma_v: u.Quantity,
+        mass: u.Quantity,
+        group: Sequence,
+        *,
+        clump: Sequence | None = None,
+        columns: dict | None = None,
+        meta: dict | None = None,
+    ) -> Self:
+        """Make a library of one's own simulations.
+
+        Parameters
+        ----------
+        n_h : `~astropy.units.Quantity`
+            Columns of hydrogen nuclei, shape (n, 64, 64): tiles of 0.5 pc centred on a star, or on
+            a column peak without one.
+        v_los, sigma_v : `~astropy.units.Quantity`
+            Column-weighted mean and standard deviation of the velocity along the line of sight,
+            *without* thermal broadening, same shape.
+        mass : `~astropy.units.Quantity`
+            Of each map's star, shape (n,); NaN where there is none.
+        group : sequence
+            Which star (or starless clump) each map shows: maps of the same one, at other times or
+            from other sides, share a name.
+        clump : sequence, optional
+            Names what shares gas: stars whose tiles overlap. The groups by default.
+        columns : dict, optional
+            Further columns of ``table``: ``sim`` (default ``"user"``), ``star``, ``output``,
+            ``time``, ``axis``, ``age``, ``depth`` (default 0.5 pc).
+        meta : dict, optional
+            What shall be told of the simulations.
+
+        Returns
+        -------
+        library : ReferenceLibrary
+            Without features: see `embed`.
+
+        Raises
+        ------
+        InputError
+            If shapes, units or values are not right.
+
+        Examples
+        --------
+        >>> import numpy as np, astropy.units as u
+        >>> rng = np.random.default_rng(0)
+        >>> n_h = 1e22 * rng.lognormal(size=(4, 64, 64)) / u.cm**2
+        >>> v_los, sigma_v = rng.normal(size=(2, 4, 64, 64)) ** 2 * u.km / u.s
+        >>> mass = [0.5, 0.7, 2, np.nan] * u.Msun
+        >>> ReferenceLibrary.from_maps(n_h, v_los, sigma_v, mass, ["a", "a", "b", "none"])
+        <ReferenceLibrary of 4 maps of 2 stars, ...>
+        """
+        maps = _stacked(n_h, v_los, sigma_v)
+        table = _labelled(len(maps), mass, group, clump, columns or {})
+        table["gas_mass"] = gas_mass(maps, TILE_WIDTH / _N_PIXELS)
+        return cls(table, maps, Scalars(*tile_scalars(maps)), meta=dict(meta or {}))
+
+    # choosing rows
+
+    def select(self, rows: np.ndarray | slice) -> Self:
+        """Return the library of some rows.
+
+        Parameters
+        ----------
+        rows : ndarray or slice
+            Boolean, or indices.
+
+        Returns
+        -------
+        library : ReferenceLibrary
+            Features go along.
+
+        Raises
+        ------
+        InputError
+            If no row is left or ``rows`` does not fit.
+        """
+        try:
+            index = np.atleast_1d(np.arange(len(self))[rows])
+        except IndexError as error:
+            raise InputError("rows", f"must index the {len(self)} rows of the library") from error
+        if not len(index):
+            raise InputError("rows", "must leave at least one row", 0)
+        return replace(
+            self,
+            table=self.table[index],
+            maps=self.maps[index],
+            scalars=Scalars(self.scalars.names, self.scalars.array[index]),
+            features=None if self.features is None else self.features[index],
+            detected=None if self.detected is None else self.detected[index],
+        )
+
+    def exclude(self, *, sim: str | Sequence[str]) -> Self:
+        """Return the library without some simulations.
+
+        Parameters
+        ----------
+        sim : str or sequence of str
+            Their names.
+
+        Returns
+        -------
+        library : ReferenceLibrary
+            The others.
+
+        Raises
+        ------
+        InputError
+            If there is no such simulation, or no other.
+        """
+        names = [sim] if isinstance(sim, str) else list(sim)
+        known = np.unique(self.table["sim"])
+        for name in names:
+            if name not in known:
+                raise InputError("sim", f"must be among {', '.join(known)}", name)
+        return self.select(~np.isin(self.table["sim"], names))
+
+    # seen by an encoder, and through a telescope
+
+    def embed(
+        self,
+        encoder: Encoder,
+        *,
+        blocks: Sequence[str] = DEFAULT_BLOCKS,
+        progress: bool = False,
+    ) -> Self:
+        """Return the library with an encoder's features, as simulated or as observed.
+
+        They are kept in astropy's cache folder.
+
+        Parameters
+        ----------
+        encoder : `~stellarssl.encoder.Encoder`
+            Whose.
+        blocks : sequence of str, optional
+            Which blocks of features to keep; widths that none of them needs are not computed.
+        progress : bool, optional
+            Whether a bar is shown.
+
+        Returns
+        -------
+        library : ReferenceLibrary
+            With ``features`` and ``tokens``.
+        """
+        features = _kept_features(encoder, self.maps, blocks, progress=progress)
+        return replace(self, features=features, tokens=self._tokens_of(encoder))
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Refuse an encoder that did not make the features.
+
+        Parameters
+        ----------
+        encoder : `~stellarssl.encoder.Encoder`
+            Which is to embed the query.
+
+        Raises
+        ------
+        EncoderMismatchError
+            If there are no features, or they are of other weights or another dtype.
+        """
+        if self.features is None:
+            raise EncoderMismatchError("library", "has no features; use library.embed(encoder)")
+        for name, ours, theirs in (
+            ("weights", self.features.encoder_sha256, encoder.sha256),
+            ("dtype", self.features.dtype, encoder.dtype),
+        ):
+            if ours != theirs:
+                rule = f"was embedded with other {name} ({ours}); use library.embed(encoder)"
+                raise EncoderMismatchError("library", rule, theirs)
+
+    def observed(
+        self,
+        observation: Observation,
+        encoder: Encoder,
+        *,
+        blocks: Sequence[str] = DEFAULT_BLOCKS,
+        progress: bool = False,
+    ) -> Self:
+        """Return the library as a telescope would have seen it, embedded.
+
+        Features are kept in astropy's cache folder, so that the second cube of a survey does not
+        wait for them.
+
+        Parameters
+        ----------
+        observation : `~stellarssl.observe.Observation`
+            The telescope; it is rounded to 0.1 dex, so that like data share what was computed.
+        encoder : `~stellarssl.encoder.Encoder`
+            Which is to embed the query.
+        blocks : sequence of str, optional
+            As for `embed`.
+        progress : bool, optional
+            Whether a bar is shown.
+
+        Returns
+        -------
+        library : ReferenceLibrary
+            With new ``maps``, ``scalars``, ``features`` and ``observation``; labels and ``tokens``
+            as they were.
+
+        Raises
+        ------
+        InputError
+            If this library is as observed already.
+        """
+        if self.observation is not None:
+            raise InputError("library", "has been observed already", self.observation)
+        observation = observation.rounded()
+        maps, detected = observe_maps(self.maps, observation)
+        return replace(
+            self,
+            maps=maps,
+            detected=detected,
+            scalars=Scalars(*tile_scalars(maps, detected)),
+            features=_kept_features(encoder, maps, blocks, progress=progress),
+            tokens=self._tokens_of(encoder),
+            observation=observation,
+        )
+
+    def _tokens_of(self, encoder: Encoder) -> TokenStatistics:
+        if self.tokens is not None and self.tokens.encoder_sha256 == encoder.sha256:
+            return self.tokens
+        return token_statistics(encoder, self.maps)
+
+
+def _kept_features(
+    encoder: Encoder, maps: np.ndarray, blocks: Sequence[str], *, progress: bool
+) -> Features:
+    """Embed maps, or find that these very maps were embedded before."""
+    digest = hashlib.sha256(np.ascontiguousarray(maps)).hexdigest()
+    key = _cache.key(digest, encoder.sha256, encoder.dtype, *blocks)
+    features = _cache.load(key)
+    if features is None:
+        features = embed_blocks(encoder, maps, blocks, progress=progress)
+        _cache.save(key, features)
+    return features
+
+
+def embed_blocks(
+    encoder: Encoder, maps: np.ndarray, blocks: Sequence[str], *, progress: bool = False
+) -> Features:
+    """Compute some blocks of features, at no more widths than they need.
+
+    Parameters
+    ----------
+    encoder : `~stellarssl.encoder.Encoder`
+        Whose.
+    maps : ndarray
+        float32 (n, 3, 64, 64).
+    blocks : sequence of str
+        Names such as ``"centre@0.125"``.
+    progress : bool, optional
+        Whether a bar is shown.
+
+    Returns
+    -------
+    features : `~stellarssl.encoder.Features`
+        Those blocks alone, in that order.
+
+    Raises
+    ------
+    InputError
+        If there is no such block.
+    """
+    try:
+        widths = sorted({float(name.partition("@")[2]) for name in blocks})
+    except ValueError as error:
+        raise InputError("blocks", "must be names such as 'centre@0.125'", list(blocks)) from error
+    computed = encoder.embed(maps, widths=widths, progress=progress)
+    array = computed.select(*blocks)
+    width = array.shape[1] // len(blocks)
+    slices = {name: slice(i * width, (i + 1) * width) for i, name in enumerate(blocks)}
+    return Features(array, slices, computed.encoder_sha256, computed.dtype)
+
+
+@cache
+def _default(kind: type[ReferenceLibrary]) -> ReferenceLibrary:
+    library = kind.read(_SHIPPED)
+    for array in (library.maps, library.scalars.array, library.features.array):
+        array.flags.writeable = False
+    return library
+
+
+def _stacked(n_h: u.Quantity, v_los: u.Quantity, sigma_v: u.Quantity) -> np.ndarray:
+    """Check maps and stack them, velocities relative to each map's column-weighted mean."""
+    arrays = []
+    for name, value, unit in (("n_h", n_h, u.cm**-2), ("v_los", v_los, u.km / u.s),
+                              ("sigma_v", sigma_v, u.km / u.s)):  # fmt: skip
+        try:
+            array = u.Quantity(value).to_value(unit).astype(np.float64)
+        except (u.UnitConversionError, TypeError) as error:
+            raise InputError(name, f"must be maps in a unit convertible to {unit}") from error
+        if array.ndim != 3 or array.shape[1:] != (_N_PIXELS, _N_PIXELS):
+            raise InputError(name, f"must have shape (n, {_N_PIXELS}, {_N_PIXELS})", array.shape)
+        if not np.isfinite(array).all():
+            raise InputError(name, "must be finite everywhere")
+        arrays.append(array)
+    if len({len(array) for array in arrays}) > 1:
+        raise InputError("n_h", "must be as many maps as v_los and sigma_v", len(arrays[0]))
+    column, velocity, sigma = arrays
+    if not (column > 0).all() or not (sigma >= 0).all():
+        raise InputError("n_h", "must be above zero, and sigma_v not below it")
+    mean = (column * velocity).sum(axis=(1, 2)) / column.sum(axis=(1, 2))
+    velocity = velocity - mean[:, None, None]
+    return np.stack([np.log10(column), velocity, sigma], axis=1).astype(np.float32)
+
+
+def _labelled(
+    n: int, mass: u.Quantity, group: Sequence, clump: Sequence | None, columns: dict
+) -> QTable:
+    """Check labels and put them into a table with every column."""
+    try:
+        mass = u.Quantity(mass).to(u.solMass)
+    except (u.UnitConversionError, TypeError) as error:
+        raise InputError("mass", "must be in a unit convertible to solMass") from error
+    has_star = np.isfinite(mass.value)
+    if not (mass.value[has_star] > 0).all():
+        raise InputError("mass", "must be above zero, or NaN where there is no star")
+    defaults = {
+        "sim": np.full(n, "user"),
+        "star": np.where(has_star, 0, -1),
+        "group": group,
+        "clump": group if clump is None else clump,
+        "output": np.zeros(n, dtype=int),
+        "time": np.full(n, np.nan) * u.Myr,
+        "axis": np.full(n, ""),
+        "mass": mass,
+        "age": np.full(n, np.nan) * u.Myr,
+        "has_star": has_star,
+        "depth": np.full(n, 0.5) * u.pc,
+    }
+    for name in columns:
+        if name not in defaults:
+            raise InputError("columns", f"must be among {', '.join(defaults)}", name)
+    table = QTable()
+    for name, value in (defaults | columns).items():
+        if np.shape(value) != (n,):
+            raise InputError(name, f"must hold one value for each of the {n} maps", np.shape(value))
+        table[name] = np.asarray(value).astype(str) if name in ("group", "clump") else value
+    return table
