@@ -1,0 +1,237 @@
+"""The ``stellarssl`` command: one verb a job, each a function of parsed arguments to an exit status.
+
+Everything is reached through the package's own lazy namespace, so that ``stellarssl info`` does not
+wait for torch.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import stellarssl
+from stellarssl._utils.exceptions import InputError, StellarSSLError, StellarSSLWarning
+
+__all__ = ["main"]
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        The words after ``stellarssl``; `sys.argv` by default.
+
+    Returns
+    -------
+    status : int
+        0 when the verb did its work, 1 when it could not (with one line on standard error), 2 when
+        the words were wrong.
+    """
+    try:
+        options = _parser().parse_args(args)
+    except SystemExit as stop:  # argparse has said why already
+        return int(stop.code or 0)
+    with warnings.catch_warnings():
+        # what the libraries below say of a header is noise here; what stellarssl says is not
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", StellarSSLWarning)
+        warnings.showwarning = _one_line_warning
+        try:
+            return options.verb(options)
+        except StellarSSLError as error:
+            _say(str(error))
+        except (OSError, MemoryError) as error:
+            _say(f"{type(error).__name__}: {error}")
+        except KeyboardInterrupt:
+            _say("interrupted; what was written is whole")
+            return 130
+    return 1
+
+
+def _say(message: str) -> None:
+    print(f"stellarssl: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _one_line_warning(message, category, filename, lineno, file=None, line=None):  # noqa: ANN001, ANN202, ARG001
+    _say(f"note: {message}")
+
+
+# --------------------------------------------------------------------------------------- the verbs
+
+
+def _info(options: argparse.Namespace) -> int:
+    print(stellarssl.preflight(options.cube, **_reading(options), tracer=options.tracer))
+    return 0
+
+
+def _moments(options: argparse.Namespace) -> int:
+    path = _output(options) / "moments.fits"
+    _maps(options).write(path, overwrite=options.overwrite)
+    print(path)
+    return 0
+
+
+def _mass(options: argparse.Namespace) -> int:
+    table = stellarssl.estimate_mass(_maps(options), options.positions, progress=options.progress)
+    _print_masses(table)
+    for path in stellarssl.write_masses(table, _output(options), overwrite=options.overwrite):
+        print(path)
+    return 0
+
+
+def _segment(options: argparse.Namespace) -> int:
+    segmentation = stellarssl.segment(
+        _maps(options), n_segments=options.n_segments, progress=options.progress
+    )
+    for path in segmentation.write(_output(options), overwrite=options.overwrite):
+        print(path)
+    return 0
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    analysis = stellarssl.analyze(
+        _maps_at_least(options),
+        options.positions,
+        n_segments=options.n_segments,
+        progress=options.progress,
+    )
+    return _finish(analysis, options)
+
+
+def _finish(analysis: "stellarssl.Analysis", options: argparse.Namespace) -> int:
+    directory = _output(options)
+    written = [
+        *analysis.write(directory, overwrite=options.overwrite),
+        *stellarssl.write_figures(analysis, directory, overwrite=options.overwrite),
+    ]
+    if analysis.masses is not None:
+        _print_masses(analysis.masses)
+    for path in written:
+        print(path)
+    for product, reason in analysis.refused.items():
+        _say(f"no {product}: {reason}")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    cube, stars = stellarssl.demo_files()
+    library = stellarssl.ReferenceLibrary.default().exclude(sim="s4")
+    options.cube = str(cube)
+    options.output = options.output or "stellarssl-demo"
+    analysis = stellarssl.analyze(cube, stars, library=library, progress=options.progress)
+    status = _finish(analysis, options)
+    path = stellarssl.write_comparison(analysis, stars, _output(options), overwrite=options.overwrite)
+    print(path)
+    return status
+
+
+# ------------------------------------------------------------------------------- what verbs share
+
+
+def _reading(options: argparse.Namespace) -> dict[str, object]:
+    return {name: getattr(options, name) for name in ("unit", "beam", "rest_value", "distance")}
+
+
+def _maps(options: argparse.Namespace) -> "stellarssl.MomentMaps":
+    return stellarssl.moment_maps(
+        options.cube,
+        tracer=options.tracer,
+        velocity_range=options.velocity_range,
+        efficiency=options.efficiency,
+        abundance=options.abundance,
+        progress=options.progress,
+        **_reading(options),
+    )
+
+
+def _maps_at_least(options: argparse.Namespace) -> "stellarssl.MomentMaps":
+    """Make the maps, without a column where the line is not known."""
+    try:
+        return _maps(options)
+    except InputError as error:
+        if error.parameter != "tracer" or options.tracer != "auto":
+            raise
+        options.tracer = None
+        return _maps(options)
+
+
+def _output(options: argparse.Namespace) -> Path:
+    if options.output is not None:
+        return Path(options.output)
+    stem = Path(options.cube).name.split(".")[0]
+    return Path(f"{stem}-stellarssl")
+
+
+# -------------------------------------------------------------------------------------- the words
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stellarssl", description="Masses of embedded stars, and segments, from radio cubes."
+    )
+    parser.add_argument("--version", action=_Version)
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    everywhere, reading = _common_words(), _reading_words()
+    for name, verb, text in (
+        ("info", _info, "what a cube holds, and what would be refused and why"),
+        ("moments", _moments, "hydrogen column, velocity and dispersion maps with their errors"),
+        ("mass", _mass, "masses of stars at --positions, or at the peaks of the column"),
+        ("segment", _segment, "a segmentation of the gas, as labels, picture and regions"),
+        ("analyze", _analyze, "all of it"),
+    ):
+        words = verbs.add_parser(name, help=text, description=text, parents=[everywhere, reading])
+        words.add_argument("cube", metavar="CUBE", help="FITS file (.gz too) or CASA image")
+        words.set_defaults(verb=verb)
+        if name in ("mass", "analyze"):
+            words.add_argument("--positions", metavar="FILE", help="catalogue or region file")
+        if name in ("segment", "analyze"):
+            words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
+    text = "what analyze makes of a simulated cube that is shipped, truth beside estimate"
+    demo = verbs.add_parser("demo", help=text, description=text, parents=[everywhere])
+    demo.set_defaults(verb=_demo)
+    return parser
+
+
+def _common_words() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(add_help=False)
+    words.add_argument("--output", metavar="DIR", help="where results go; CUBE-stellarssl if left out")
+    words.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    words.add_argument(
+        "--quiet",
+        dest="progress",
+        action="store_false",
+        default=sys.stderr.isatty(),
+        help="no progress bars (there are none either where standard error is not a terminal)",
+    )
+    return words
+
+
+def _reading_words() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(add_help=False)
+    for name, example, text in (
+        ("distance", "288 pc", "of the gas"),
+        ("tracer", "13CO", "the line, or a column per brightness such as '1e22 cm-2 / (K km/s)'"),
+        ("unit", "K", "of the stored values, where the header does not say"),
+        ("beam", "46 arcsec", "FWHM, or 'MAJOR x MINOR arcsec', where the header does not say"),
+        ("rest-value", "110.201354 GHz", "rest frequency, where the header does not say"),
+        ("velocity-range", "-5 10 km/s", "only these velocities"),
+    ):
+        words.add_argument(f"--{name}", metavar=f'"{example}"', help=text)
+    words.add_argument("--efficiency", type=float, metavar="ETA", help="T_mb = T_A* / ETA")
+    words.add_argument("--abundance", type=float, metavar="X", help="molecules per H2")
+    words.set_defaults(tracer="auto")
+    return words
+
+
+class _Version(argparse.Action):
+    """Print the version, which costs an import, only when it is asked for."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and leave")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"stellarssl {stellarssl.__version__}")
+        parser.exit()

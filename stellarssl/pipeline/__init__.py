@@ -1,0 +1,15 @@
+"""The whole way from a cube to masses and segments."""
+
+from stellarssl.pipeline._analysis import Analysis, analyze, segment
+from stellarssl.pipeline._masses import estimate_mass, write_masses
+from stellarssl.pipeline._positions import Sources, read_sources
+
+__all__ = [
+    "Analysis",
+    "Sources",
+    "analyze",
+    "estimate_mass",
+    "read_sources",
+    "segment",
+    "write_masses",
+]

@@ -1,0 +1,175 @@
+"""Masses and segments together, and what had to be refused."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import astropy.units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable, Table
+
+from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl.encoder import Encoder
+from stellarssl.library import ReferenceLibrary
+from stellarssl.moments import MomentMaps, moment_maps
+from stellarssl.pipeline._masses import as_maps, estimate_mass, write_masses
+from stellarssl.segmentation import PCASegmenter, Segmentation
+
+__all__ = ["Analysis", "analyze", "segment"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyze` makes of a cube.
+
+    Attributes
+    ----------
+    maps : `~stellarssl.MomentMaps`
+        N_H, v_los, sigma_v.
+    masses : `~astropy.table.QTable` or None
+        A row a star; None where masses had to be refused.
+    segmentation : `~stellarssl.Segmentation` or None
+        None where it had to be refused.
+    refused : dict of str
+        What is missing (``"masses"``, ``"segments"``), and why, in one sentence.
+    """
+
+    maps: MomentMaps
+    masses: QTable | None = None
+    segmentation: Segmentation | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def write(self, directory: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
+        """Write every product to a folder.
+
+        Parameters
+        ----------
+        directory : path-like
+            Is made if it is not there.
+        overwrite : bool, optional
+            Whether files that are there may be replaced.
+
+        Returns
+        -------
+        paths : list of `~pathlib.Path`
+            What was written: ``moments.fits``, ``masses.*``, and the segmentation's files.
+
+        Raises
+        ------
+        OutputExistsError
+            If one of them is there and ``overwrite`` is false.
+        """
+        moments = Path(directory) / "moments.fits"
+        self.maps.write(moments, overwrite=overwrite)
+        paths = [moments]
+        if self.masses is not None:
+            paths += write_masses(self.masses, directory, overwrite=overwrite)
+        if self.segmentation is not None:
+            paths += self.segmentation.write(directory, overwrite=overwrite)
+        return paths
+
+
+def segment(
+    data: object,
+    *,
+    distance: u.Quantity | str | None = None,
+    n_segments: int | None = None,
+    encoder: Encoder | None = None,
+    library: ReferenceLibrary | None = None,
+    progress: bool = False,
+) -> Segmentation:
+    """Segment the gas of a cube by the principal components of the encoder's patch tokens.
+
+    Parameters
+    ----------
+    data : cube or `~stellarssl.MomentMaps`
+        As for `estimate_mass`.
+    distance : `~astropy.units.Quantity` or str, optional
+        By default the header's. Without any, a tile is 64 pixels of the map.
+    n_segments : int, optional
+        Kinds of gas; by default as many as the data bear.
+    encoder : `~stellarssl.Encoder`, optional
+        The shipped one by default.
+    library : `~stellarssl.ReferenceLibrary`, optional
+        Fixes the components, so that colours mean the same in every cube; the shipped one by
+        default.
+    progress : bool, optional
+        Whether bars are shown.
+
+    Returns
+    -------
+    segmentation : `~stellarssl.Segmentation`
+        On the cube's own pixels.
+
+    Raises
+    ------
+    InputError
+        If an argument breaks a rule, or there is no column for want of a tracer.
+    NoSignalError
+        If nothing is detected.
+    """
+    maps = as_maps(data, distance=distance, progress=progress)
+    encoder = encoder or Encoder.from_pretrained()
+    library = library or ReferenceLibrary.default()
+    segmenter = PCASegmenter(encoder, library, n_segments=n_segments)
+    return segmenter.segment(maps, distance=distance, progress=progress)
+
+
+def analyze(
+    data: object,
+    positions: SkyCoord | Table | str | os.PathLike | None = None,
+    *,
+    distance: u.Quantity | str | None = None,
+    n_segments: int | None = None,
+    library: ReferenceLibrary | None = None,
+    encoder: Encoder | None = None,
+    progress: bool = False,
+) -> Analysis:
+    """Make all that can be made of a cube; what cannot is refused, with the reason.
+
+    Parameters
+    ----------
+    data : cube or `~stellarssl.MomentMaps`
+        As for `estimate_mass`. A cube of a line without a column formula still gives moments.
+    positions, distance, library, encoder, progress
+        As for `estimate_mass`.
+    n_segments : int, optional
+        As for `segment`.
+
+    Returns
+    -------
+    analysis : `Analysis`
+        Maps, masses, segments, and what was refused.
+
+    Raises
+    ------
+    InputError
+        If the cube cannot be read, or an argument breaks a rule.
+    NoSignalError
+        If nothing is detected.
+    """
+    maps = _maps_at_least(data, distance, progress=progress)
+    refused = {}
+    masses = segmentation = None
+    shared = {"distance": distance, "library": library, "encoder": encoder, "progress": progress}
+    try:
+        masses = estimate_mass(maps, positions, **shared)
+    except StellarSSLError as error:
+        refused["masses"] = str(error)
+    try:
+        segmentation = segment(maps, n_segments=n_segments, **shared)
+    except StellarSSLError as error:
+        refused["segments"] = str(error)
+    return Analysis(maps, masses, segmentation, refused)
+
+
+def _maps_at_least(
+    data: object, distance: u.Quantity | str | None, *, progress: bool
+) -> MomentMaps:
+    """Make maps, without a column where the line is not known."""
+    try:
+        return as_maps(data, distance=distance, progress=progress)
+    except InputError as error:
+        if error.parameter != "tracer":
+            raise
+    return moment_maps(data, tracer=None, distance=distance, progress=progress)

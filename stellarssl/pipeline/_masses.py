@@ -1,0 +1,244 @@
+"""From a cube and positions to a table of masses."""
+
+import os
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable, Table, vstack
+
+from stellarssl._utils.exceptions import InputError, NoSignalError
+from stellarssl._utils.flags import flag_bit
+from stellarssl.cubes import Cube, read_cube
+from stellarssl.encoder import Encoder
+from stellarssl.library import ReferenceLibrary
+from stellarssl.masses import mass_table, write_table
+from stellarssl.moments import MomentMaps, moment_maps
+from stellarssl.observe import Observation
+from stellarssl.pipeline._positions import Sources, read_sources
+from stellarssl.tiles import TileSet, column_peaks, make_tiles
+
+__all__ = ["estimate_mass", "write_masses"]
+
+
+def estimate_mass(
+    data: object,
+    positions: SkyCoord | Table | str | os.PathLike | None = None,
+    *,
+    distance: u.Quantity | str | None = None,
+    library: ReferenceLibrary | None = None,
+    encoder: Encoder | None = None,
+    progress: bool = False,
+) -> QTable:
+    """Estimate the masses of the stars that are still buried in the gas of a cube.
+
+    Around each position a tile of 0.5 pc is cut from maps of N_H, v_los and sigma_v, and looked up
+    among simulated stars seen as the same telescope would have seen them.
+
+    Parameters
+    ----------
+    data : cube or `~stellarssl.MomentMaps`
+        A path, HDU, ``SpectralCube`` or `~stellarssl.Cube`. Options of reading (unit, beam, line)
+        are those of `~stellarssl.moment_maps`: pass what it returns.
+    positions : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or path-like, optional
+        Of the stars: see `~stellarssl.pipeline.read_sources`. A table may carry ``distance``,
+        ``position_error`` and ``velocity_range`` for each source. By default the peaks of the
+        column, which are candidates: their rows are flagged ``position_from_peak``.
+    distance : `~astropy.units.Quantity` or str, optional
+        Of all sources that have none of their own; by default the header's, if it states a unit.
+    library : `~stellarssl.ReferenceLibrary`, optional
+        Where masses are looked up; the shipped one by default. It is observed as the data were,
+        unless it has been observed already.
+    encoder : `~stellarssl.Encoder`, optional
+        The shipped one by default.
+    progress : bool, optional
+        Whether bars are shown.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        A row a position, in their order; the columns are explained in the user guide. A mass that
+        is not to be trusted is masked, with the reason in ``flag_words``.
+
+    Raises
+    ------
+    MissingInputError
+        If the distance, or what the header lacks, is not given.
+    InputError
+        If an argument breaks a rule.
+    NoSignalError
+        If nothing is detected, or no peak where no positions are given.
+    """
+    encoder = encoder or Encoder.from_pretrained()
+    library = library or ReferenceLibrary.default()
+    sources = None if positions is None else read_sources(positions)
+    if sources is not None and sources.velocity_range is not None:
+        return _window_by_window(data, sources, distance, library, encoder, progress=progress)
+    maps = as_maps(data, distance=distance, progress=progress)
+    return _masses(maps, sources, distance, library, encoder, progress=progress)
+
+
+def as_maps(
+    data: object,
+    *,
+    distance: u.Quantity | str | None = None,
+    velocity_range: u.Quantity | None = None,
+    progress: bool = False,
+) -> MomentMaps:
+    """Make maps of a cube; maps are passed on."""
+    if isinstance(data, MomentMaps):
+        if velocity_range is not None:
+            rule = "per source needs a cube, since maps have lost their velocities"
+            raise InputError("velocity_range", rule)
+        return data
+    return moment_maps(
+        data,
+        distance=None if _per_source(distance) else distance,
+        velocity_range=velocity_range,
+        progress=progress,
+    )
+
+
+def _per_source(distance: object) -> bool:
+    return isinstance(distance, u.Quantity) and not distance.isscalar
+
+
+def _window_by_window(
+    data: object,
+    sources: Sources,
+    distance: u.Quantity | str | None,
+    library: ReferenceLibrary,
+    encoder: Encoder,
+    *,
+    progress: bool,
+) -> QTable:
+    """Make maps once for each velocity window that the sources name."""
+    cube = data if isinstance(data, MomentMaps | Cube) else read_cube(data)
+    windows, window_of = np.unique(sources.velocity_range, axis=0, return_inverse=True)
+    window_of = window_of.reshape(-1)
+    tables = []
+    for i, window in enumerate(windows):
+        maps = as_maps(cube, distance=distance, velocity_range=window, progress=progress)
+        chosen = sources[window_of == i]
+        tables.append(_masses(maps, chosen, distance, library, encoder, progress=progress))
+    return _in_order(tables, [np.flatnonzero(window_of == i) for i in range(len(windows))])
+
+
+def _masses(
+    maps: MomentMaps,
+    sources: Sources | None,
+    distance: u.Quantity | str | None,
+    library: ReferenceLibrary,
+    encoder: Encoder,
+    *,
+    progress: bool,
+) -> QTable:
+    flags = flag_bit("beam_varies") * bool(maps.meta.get("beam_varies"))
+    if sources is None:
+        sources = _candidates(maps, distance)
+        flags |= flag_bit("position_from_peak")
+    if distance is None and sources.distance is None:
+        flags |= flag_bit("distance_from_header") * (maps.meta.get("distance_origin") == "header")
+    tiles = make_tiles(
+        maps,
+        sources.skycoord,
+        distance=distance if sources.distance is None else sources.distance,
+        position_error=sources.position_error,
+        ids=sources.id,
+    )
+    flags = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
+    tables, rows_of = [], []
+    for observation, rows in _observations(maps, tiles, library):
+        seen = library if observation is None else library.observed(observation, encoder, progress=progress)
+        table = mass_table(
+            tiles[rows],
+            seen,
+            encoder.astype(seen.features.dtype),
+            tracer=maps.tracer,
+            flags=flags[rows],
+            meta=_meta(maps, tiles),
+            progress=progress,
+        )
+        tables.append(table)
+        rows_of.append(rows)
+    return _in_order(tables, rows_of)
+
+
+def _candidates(maps: MomentMaps, distance: u.Quantity | str | None) -> Sources:
+    peaks = column_peaks(maps, distance=distance)
+    if len(peaks) == 0:
+        raise NoSignalError("no peak of the column stands out; give positions= (--positions)")
+    return Sources(tuple(f"peak-{i + 1}" for i in range(len(peaks))), peaks)
+
+
+def _filtered_out(maps: MomentMaps, tiles: TileSet) -> np.ndarray:
+    """Tell for which tiles the interferometer does not recover structure as wide as they are."""
+    if maps.max_recoverable_scale is None:
+        return np.zeros(len(tiles), dtype=np.int64)
+    recovered = maps.max_recoverable_scale.to_value(u.rad) * tiles.distance
+    return (recovered < tiles.width).astype(np.int64)
+
+
+def _observations(
+    maps: MomentMaps, tiles: TileSet, library: ReferenceLibrary
+) -> list[tuple[Observation | None, np.ndarray]]:
+    """Group tiles by what the telescope resolves at their distance.
+
+    None stands for a library that has been observed already, by whoever chose it.
+    """
+    if library.observation is not None:
+        return [(None, np.arange(len(tiles)))]
+    groups: dict[Observation, list[int]] = {}
+    for i, distance in enumerate(tiles.distance):
+        groups.setdefault(Observation.of(maps, distance=distance).rounded(), []).append(i)
+    return [(observation, np.array(rows)) for observation, rows in groups.items()]
+
+
+def _in_order(tables: list[QTable], rows_of: list[np.ndarray]) -> QTable:
+    if len(tables) == 1:
+        return tables[0]
+    stacked = vstack(tables, metadata_conflicts="silent")
+    return stacked[np.argsort(np.concatenate(rows_of))]
+
+
+def _meta(maps: MomentMaps, tiles: TileSet) -> dict[str, object]:
+    """What of the data and the options the table's ``meta`` tells."""
+    distances = np.unique(tiles.distance.to_value(u.pc))
+    recorded = {f"moments_{name}": value for name, value in maps.meta.items()}
+    beam = maps.beam
+    return recorded | {
+        "distance_pc": float(distances[0]) if len(distances) == 1 else "per source",
+        "beam": "none" if beam is None else f"{beam.major.to_value('arcsec'):.2f} x {beam.minor.to_value('arcsec'):.2f} arcsec, PA {beam.pa.to_value('deg'):.0f} deg",
+        "channel_width_km_s": None if maps.channel_width is None else float(maps.channel_width.to_value(u.km / u.s)),
+    }
+
+
+def write_masses(
+    table: QTable, directory: str | os.PathLike, *, overwrite: bool = False
+) -> list[Path]:
+    """Write ``masses.ecsv``, the record, and its exports ``masses.fits`` and ``masses.vot``.
+
+    Parameters
+    ----------
+    table : `~astropy.table.QTable`
+        Of `estimate_mass`.
+    directory : path-like
+        Is made if it is not there.
+    overwrite : bool, optional
+        Whether files that are there may be replaced.
+
+    Returns
+    -------
+    paths : list of `~pathlib.Path`
+        What was written.
+
+    Raises
+    ------
+    OutputExistsError
+        If one of them is there and ``overwrite`` is false.
+    """
+    paths = [Path(directory) / f"masses.{suffix}" for suffix in ("ecsv", "fits", "vot")]
+    for path in paths:
+        write_table(table, path, overwrite=overwrite)
+    return paths
