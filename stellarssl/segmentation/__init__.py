@@ -1,0 +1,10 @@
+"""The structure of gas: patch tokens, their principal components, segments, regions.
+
+A `PCASegmenter` turns moment maps into a `Segmentation`.
+"""
+
+from stellarssl.segmentation._polygons import label_polygons, label_regions
+from stellarssl.segmentation._segmentation import Segmentation
+from stellarssl.segmentation._segmenter import PCASegmenter
+
+__all__ = ["PCASegmenter", "Segmentation", "label_polygons", "label_regions"]

@@ -1,0 +1,158 @@
+"""From components to kinds of gas, and from kinds to segments."""
+
+import numpy as np
+from scipy import ndimage
+from sklearn.mixture import GaussianMixture
+
+__all__ = ["by_column", "connected_pieces", "fit_kinds", "predict_kinds"]
+
+MOST_KINDS = 8
+"""No more kinds than this are tried: more cannot be told apart by their colours."""
+
+_SAMPLES = 20_000
+_CHUNK = 1 << 20
+
+
+def fit_kinds(samples: np.ndarray, n_kinds: int | None, seed: int) -> GaussianMixture:
+    """Fit a mixture of Gaussians to components.
+
+    Parameters
+    ----------
+    samples : ndarray
+        Shape (n, 3), n > 0; far enough apart on the map to count as independent.
+    n_kinds : int or None
+        How many Gaussians. None is the number, up to 8, with the smallest Bayesian information
+        criterion (Schwarz 1978); each must have ten samples on average.
+    seed : int
+        Of the first guesses.
+
+    Returns
+    -------
+    mixture : `~sklearn.mixture.GaussianMixture`
+        At most one kind per sample.
+    """
+    samples = samples[:: -(-len(samples) // _SAMPLES)].astype(np.float64)
+    if len(samples) == 1:
+        samples = np.repeat(samples, 2, axis=0)
+    if n_kinds is None:
+        candidates = range(1, max(1, min(MOST_KINDS, len(samples) // 10)) + 1)
+    else:
+        candidates = [min(n_kinds, len(samples))]
+    fits = [
+        GaussianMixture(n, reg_covar=1e-4, n_init=3, random_state=seed).fit(samples)
+        for n in candidates
+    ]
+    return min(fits, key=lambda fit: fit.bic(samples))
+
+
+def predict_kinds(mixture: GaussianMixture, components: np.ndarray) -> np.ndarray:
+    """Say which kind each pixel is of.
+
+    Parameters
+    ----------
+    mixture : `~sklearn.mixture.GaussianMixture`
+        Of `fit_kinds`.
+    components : ndarray
+        Shape (3, ny, nx); NaN where there is nothing.
+
+    Returns
+    -------
+    kinds : ndarray
+        int32 (ny, nx): 1 ..., 0 where there is nothing.
+    """
+    kinds = np.zeros(components.shape[1:], dtype=np.int32)
+    found = np.flatnonzero(np.isfinite(components).all(axis=0))
+    flat = components.reshape(3, -1)
+    for start in range(0, len(found), _CHUNK):
+        pixels = found[start : start + _CHUNK]
+        kinds.flat[pixels] = mixture.predict(flat[:, pixels].T.astype(np.float64)) + 1
+    return kinds
+
+
+def by_column(kinds: np.ndarray, n_h: np.ndarray) -> np.ndarray:
+    """Renumber kinds so that 1 has the highest mean column.
+
+    Parameters
+    ----------
+    kinds : ndarray of int, shape (ny, nx)
+        0 is background.
+    n_h : ndarray, shape (ny, nx)
+        Columns, finite where there is a kind.
+
+    Returns
+    -------
+    kinds : ndarray of int, shape (ny, nx)
+        The same partition; kinds that no pixel is of have no number.
+
+    Examples
+    --------
+    >>> by_column(np.array([[0, 1, 4]]), np.array([[9.0, 1.0, 2.0]])).tolist()
+    [[0, 2, 1]]
+    """
+    present = np.unique(kinds[kinds > 0])
+    order = present[np.argsort(-ndimage.mean(n_h, kinds, present), kind="stable")]
+    number = np.zeros(kinds.max(initial=0) + 1, dtype=np.int32)
+    number[order] = np.arange(1, len(order) + 1)
+    return number[kinds]
+
+
+def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
+    """Split kinds into connected pieces, numbered from the largest.
+
+    Pixels are connected along edges. A piece of fewer than ``min_pixels`` goes to the pieces that
+    touch it, pixel by pixel from its rim inwards, to the larger one where two touch a pixel. Where
+    only small pieces touch each other they are one segment if together they are large enough, and
+    background if not.
+
+    Parameters
+    ----------
+    kinds : ndarray of int, shape (ny, nx)
+        0 is background.
+    min_pixels : float
+        Area of the smallest piece.
+
+    Returns
+    -------
+    labels : ndarray
+        int32 (ny, nx): 1 is the largest segment, 0 is background.
+
+    Examples
+    --------
+    >>> connected_pieces(np.array([[1, 1, 1, 2, 3, 3, 0, 3]]), 2).tolist()
+    [[1, 1, 1, 1, 2, 2, 0, 0]]
+    """
+    pieces = np.zeros(kinds.shape, dtype=np.int32)
+    for kind in np.unique(kinds[kinds > 0]):
+        numbered = ndimage.label(kinds == kind)[0]
+        pieces[numbered > 0] = numbered[numbered > 0] + pieces.max()
+    seeds = _by_size(pieces, min_pixels)
+    islands = ndimage.label(kinds > 0)[0]
+    alone = (kinds > 0) & ~np.isin(islands, islands[seeds > 0])
+    seeds[alone] = islands[alone] + seeds.max()
+    seeds = _by_size(seeds, min_pixels)
+    reachable = (kinds > 0) & np.isin(islands, islands[seeds > 0])
+    return _by_size(_grown(seeds, reachable), 0)
+
+
+def _by_size(labels: np.ndarray, min_pixels: float) -> np.ndarray:
+    """Renumber labels from the largest down; those below ``min_pixels`` become 0."""
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    order = np.argsort(-sizes, kind="stable")
+    order = order[(sizes[order] >= min_pixels) & (sizes[order] > 0)]
+    number = np.zeros(len(sizes), dtype=np.int32)
+    number[order] = np.arange(1, len(order) + 1)
+    return number[labels]
+
+
+def _grown(labels: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Let labels grow into the allowed background, one pixel at a time, the lowest label first."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    last = np.iinfo(np.int32).max
+    labels = np.where(labels == 0, last, labels)
+    while True:
+        touching = ndimage.minimum_filter(labels, footprint=cross, mode="nearest")
+        new = allowed & (labels == last) & (touching < last)
+        if not new.any():
+            return np.where(labels == last, 0, labels)
+        labels[new] = touching[new]

@@ -1,0 +1,109 @@
+"""Labels to polygons and sky regions, pixel by pixel the same."""
+
+import warnings
+from itertools import pairwise
+
+import numpy as np
+from astropy.wcs import WCS
+from contourpy import FillType, contour_generator
+from regions import PolygonSkyRegion, RegionMeta, Regions
+from scipy import ndimage
+
+from stellarssl._utils.exceptions import StellarSSLWarning
+
+__all__ = ["label_polygons", "label_regions"]
+
+
+def label_polygons(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Trace each label's outline as one ring, its holes joined to it as keyholes.
+
+    The outline runs midway between the centres of the pixels inside and outside, and the doubled
+    cuts that join a hole to it run along pixel edges, so that no pixel centre is nearer to a ring
+    than a third of a pixel: which centres lie inside gives the label's pixels back.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (ny, nx)
+        0 is background. The pixels of a label touch each other along edges.
+
+    Returns
+    -------
+    polygons : dict of int to ndarray
+        For each label (n, 2) vertices ``x, y`` in pixels, 0-based; the first is not repeated.
+
+    Examples
+    --------
+    >>> label_polygons(np.array([[0, 0, 0], [0, 7, 0], [0, 0, 0]]))[7].tolist()
+    [[0.5, 1.0], [1.0, 0.5], [1.5, 1.0], [1.0, 1.5]]
+    """
+    polygons = {}
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            corner = np.array([box[1].start - 1, box[0].start - 1])
+            polygons[label] = _outline(np.pad(labels[box] == label, 1)) + corner
+    return polygons
+
+
+def label_regions(labels: np.ndarray, wcs: WCS) -> Regions:
+    """Turn labels into sky polygons, the label being both ``text`` (DS9) and ``label`` (CRTF).
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (ny, nx)
+        As in `label_polygons`.
+    wcs : `~astropy.wcs.WCS`
+        Celestial, two-dimensional.
+
+    Returns
+    -------
+    regions : `~regions.Regions`
+        ICRS, ascending by label. A label whose outline leaves the sky (the rim of an all-sky
+        projection) has none, with a warning.
+    """
+    regions = []
+    for label, ring in label_polygons(labels).items():
+        vertices = wcs.pixel_to_world(*ring.T)
+        if not np.isfinite(vertices.spherical.lon + vertices.spherical.lat).all():
+            warnings.warn(
+                f"segment {label} has no region: its outline leaves the sky",
+                StellarSSLWarning,
+                stacklevel=2,
+            )
+            continue
+        meta = RegionMeta({"text": str(label), "label": str(label)})
+        regions.append(PolygonSkyRegion(vertices.icrs, meta=meta))
+    return Regions(regions)
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Return the keyholed ring of the pixels in ``mask``, whose rim is false."""
+    contours = contour_generator(z=mask.astype(float), fill_type=FillType.OuterOffset)
+    (points,), (offsets,) = contours.filled(0.5, 2.0)
+    outer, *holes = (points[start : stop - 1] for start, stop in pairwise(offsets))
+    for hole in holes:
+        outer = _join(outer, hole)
+    return _drop_collinear(outer)
+
+
+def _join(outer: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Cut from the outer ring to a hole and back, along pixel edges.
+
+    Vertices lie midway between two pixel centres, so one of their coordinates is a half-integer. A
+    cut that leaves the hole along a vertex's half-integer row and reaches the outer ring along a
+    vertex's half-integer column is half a pixel away from all centres.
+    """
+    row = np.flatnonzero(hole[:, 1] % 1 != 0)[0]
+    columns = np.flatnonzero(outer[:, 0] % 1 != 0)
+    column = columns[np.abs(outer[columns] - hole[row]).sum(axis=1).argmin()]
+    bend = [[outer[column, 0], hole[row, 1]]]
+    around = np.roll(hole, -row, axis=0)
+    return np.concatenate([outer[: column + 1], bend, around, around[:1], bend, outer[column:]])
+
+
+def _drop_collinear(ring: np.ndarray) -> np.ndarray:
+    """Leave out the vertices at which a ring goes straight on, and repeated ones."""
+    ring = ring[np.any(ring != np.roll(ring, 1, axis=0), axis=1)]
+    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
+    cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    straight = (cross == 0) & ((before * after).sum(axis=1) > 0)
+    return ring[~straight]

@@ -1,0 +1,133 @@
+"""What a segmentation is, and its files."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import QTable
+from astropy.wcs import WCS
+from matplotlib.image import imsave
+from regions import Regions
+
+from stellarssl._utils.exceptions import InputError, OutputExistsError
+from stellarssl._utils.output import atomic_path
+from stellarssl.segmentation._polygons import label_regions
+
+__all__ = ["Segmentation"]
+
+_FILES = (
+    "rgb.png",
+    "labels.fits",
+    "components.fits",
+    "segments.reg",
+    "segments.crtf",
+    "segments.ecsv",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A map of the gas's structure.
+
+    Attributes
+    ----------
+    rgb : ndarray
+        float32 (ny, nx, 3), 0-1: the three components as colours, 0 being the 1st and 1 the 99th
+        percentile of the library, so that colours mean the same in every cube. White where
+        nothing is detected.
+    labels : ndarray
+        int32 (ny, nx): which segment each pixel belongs to, 0 is none. This is the record, from
+        which regions are made.
+    components : ndarray
+        float32 (3, ny, nx): the components themselves, in the units of ``rgb`` but not clipped;
+        NaN where nothing is detected.
+    wcs : `~astropy.wcs.WCS`
+        Celestial, that of the maps.
+    table : `~astropy.table.QTable`
+        A row per segment, largest first: ``id`` (its label, and its region's name), ``kind`` (1
+        has the highest mean column), ``skycoord`` (column-weighted centre), ``n_pixels``,
+        ``solid_angle``, ``area``, ``mean_n_h``, ``peak_n_h``, ``v_los`` and ``sigma_v`` of the
+        summed line, ``gas_mass`` (1.4 m_p per hydrogen nucleus) and the mean ``components``.
+        ``area`` and ``gas_mass`` are masked without a distance.
+    """
+
+    rgb: np.ndarray
+    labels: np.ndarray
+    components: np.ndarray
+    wcs: WCS
+    table: QTable
+
+    def to_regions(self) -> Regions:
+        """Outline the segments as polygons on the sky.
+
+        Returns
+        -------
+        regions : `~regions.Regions`
+            In the order of the table, the id in ``meta`` as ``text`` and ``label``. The pixel
+            centres inside are the segment's pixels, holes included: a doubled cut joins a hole to
+            the rim.
+        """
+        return label_regions(self.labels, self.wcs)
+
+    def write(self, directory: str | os.PathLike, *, overwrite: bool = False) -> tuple[Path, ...]:
+        """Write all products.
+
+        ``rgb.png`` (transparent where nothing is detected, row 0 at the bottom), ``labels.fits``,
+        ``components.fits``, ``segments.reg`` (DS9), ``segments.crtf`` (CASA), ``segments.ecsv``.
+
+        Parameters
+        ----------
+        directory : path-like
+            Is made where it is missing.
+        overwrite : bool, optional
+            Whether files that are there may be replaced.
+
+        Returns
+        -------
+        paths : tuple of `~pathlib.Path`
+            The files.
+
+        Raises
+        ------
+        OutputExistsError
+            If one of the files exists and ``overwrite`` is false; then none is written.
+        InputError
+            If ``directory`` is a file.
+        """
+        directory = Path(directory)
+        if directory.exists() and not directory.is_dir():
+            raise InputError("directory", "must not be a file", str(directory))
+        paths = tuple(directory / name for name in _FILES)
+        if not overwrite and (there := [path for path in paths if path.exists()]):
+            raise OutputExistsError(
+                f"{there[0]} exists; give overwrite=True (--overwrite) to replace it"
+            )
+        regions = self.to_regions()
+        writers = (
+            self._write_png,
+            lambda path: self._hdu(self.labels, "segment").writeto(path, checksum=True),
+            lambda path: self._hdu(self.components, "").writeto(path, checksum=True),
+            # ten decimals: below a microarcsecond, so that no pixel changes sides
+            lambda path: regions.write(path, format="ds9", precision=10),
+            lambda path: regions.write(path, format="crtf", fmt=".10f"),
+            lambda path: self.table.write(path, format="ascii.ecsv"),
+        )
+        for path, write in zip(paths, writers, strict=True):
+            with atomic_path(path, overwrite=overwrite) as temporary:
+                write(temporary)
+        return paths
+
+    def _write_png(self, path: Path) -> None:
+        opaque = np.isfinite(self.components).all(axis=0)[..., None]
+        imsave(path, np.concatenate([self.rgb, opaque], axis=2), origin="lower")
+
+    def _hdu(self, data: np.ndarray, btype: str) -> fits.PrimaryHDU:
+        header = self.wcs.to_header()
+        if data.ndim == 3:
+            header["WCSAXES"] = 3
+            header.update({"CTYPE3": "COMPONENT", "CRPIX3": 1.0, "CRVAL3": 1.0, "CDELT3": 1.0})
+        if btype:
+            header["BTYPE"] = btype
+        return fits.PrimaryHDU(data, header)

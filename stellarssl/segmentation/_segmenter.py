@@ -1,0 +1,172 @@
+"""From moment maps to segments."""
+
+from dataclasses import dataclass, field
+
+import astropy.units as u
+import numpy as np
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_area
+from reproject import reproject_interp
+
+from stellarssl._utils.exceptions import EncoderMismatchError, InputError
+from stellarssl._utils.provenance import provenance
+from stellarssl._utils.quantities import as_quantity
+from stellarssl.encoder import Encoder
+from stellarssl.library import ReferenceLibrary
+from stellarssl.moments import MomentMaps
+from stellarssl.segmentation._kinds import by_column, connected_pieces, fit_kinds, predict_kinds
+from stellarssl.segmentation._segmentation import Segmentation
+from stellarssl.segmentation._table import segment_table
+from stellarssl.segmentation._windows import WINDOW, blended_components
+from stellarssl.tiles import GridMaps, tile_grid
+
+__all__ = ["PCASegmenter"]
+
+_BAND = 512
+
+
+@dataclass(frozen=True, eq=False)
+class PCASegmenter:
+    """Segment gas by the principal components of a frozen encoder's patch tokens.
+
+    Parameters
+    ----------
+    encoder : `~stellarssl.encoder.Encoder`
+        Makes the tokens.
+    library : `~stellarssl.library.ReferenceLibrary`
+        Embedded with that encoder: holds the mean token at each place of the window, the
+        components and their range.
+    n_segments : int, optional
+        How many *kinds* of gas there are; each connected piece of a kind is a segment. By default
+        the number of Gaussians, up to 8, that describe the components best by the Bayesian
+        information criterion.
+    step : int, optional
+        Between the windows shown to the encoder, in tile pixels; 18 shifts the grid of patches
+        by two pixels from one window to the next. Smaller is smoother and slower.
+    random_state : int, optional
+        Of the clustering.
+
+    Raises
+    ------
+    EncoderMismatchError
+        If the library's tokens are another encoder's.
+    InputError
+        If the library is not embedded, or an argument breaks a rule.
+    """
+
+    encoder: Encoder
+    library: ReferenceLibrary
+    n_segments: int | None = field(default=None, kw_only=True)
+    step: int = field(default=18, kw_only=True)
+    random_state: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.n_segments is not None and self.n_segments < 1:
+            raise InputError("n_segments", "must be at least 1, or None", self.n_segments)
+        if not 1 <= self.step <= WINDOW // 2:
+            raise InputError("step", f"must be from 1 to {WINDOW // 2} pixels", self.step)
+        if self.library.tokens is None:
+            raise InputError("library", "must be embedded first: library.embed(encoder)")
+        theirs, ours = self.library.tokens.encoder_sha256, self.encoder.sha256
+        if theirs != ours:
+            rule = f"must hold the tokens of the encoder {self.encoder.name} ({ours[:12]})"
+            raise EncoderMismatchError("library", rule, theirs[:12])
+
+    def segment(
+        self,
+        maps: MomentMaps,
+        *,
+        distance: u.Quantity | str | None = None,
+        progress: bool = False,
+    ) -> Segmentation:
+        """Segment a map.
+
+        Parameters
+        ----------
+        maps : `~stellarssl.moments.MomentMaps`
+            With a tracer.
+        distance : `~astropy.units.Quantity` or str, optional
+            By default that of the maps. Without either, windows are 64 pixels of the map.
+        progress : bool, optional
+            Whether a bar is shown.
+
+        Returns
+        -------
+        segmentation : Segmentation
+            On the pixels of the map. Only detected pixels belong to a segment; the smallest has
+            the area of a patch (8 x 8 tile pixels) or of the beam, whichever is larger.
+
+        Raises
+        ------
+        MissingInputError
+            If the maps have no tracer.
+        """
+        tokens = self.library.tokens
+        distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
+        grid = tile_grid(maps, distance=distance)
+        patch = WINDOW // len(tokens.mean)
+        blended = blended_components(
+            grid.maps, grid.detected, self.encoder, tokens, step=self.step, progress=progress
+        )
+        components = _on_map(blended, grid, maps)
+        beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(grid.wcs)).decompose().value
+        spacing = int(np.ceil(max(patch, np.sqrt(beam))))
+        kinds = self._kinds(blended, grid.detected, spacing, components)
+        kinds = by_column(kinds, maps.n_hi.to_value(u.cm**-2))
+        smallest = max(patch**2, beam) * (_pixel(grid.wcs) / _pixel(maps.wcs)).value
+        labels = connected_pieces(kinds, smallest)
+        rgb = np.where(np.isfinite(components), np.clip(components, 0, 1), 1).transpose(1, 2, 0)
+        table = segment_table(labels, kinds, components, maps, distance)
+        table.meta |= self._record(maps, distance)
+        return Segmentation(np.ascontiguousarray(rgb), labels, components, maps.wcs, table)
+
+    def _kinds(
+        self, blended: np.ndarray, detected: np.ndarray, spacing: int, components: np.ndarray
+    ) -> np.ndarray:
+        """Cluster the components of pixels ``spacing`` apart, and tell all pixels' kinds."""
+        lattice = np.s_[spacing // 2 :: spacing]
+        samples = blended[:, lattice, lattice][:, detected[lattice, lattice]].T
+        if len(samples) == 0:  # gas that slips through the lattice
+            samples = components[:, np.isfinite(components).all(axis=0)].T[:1]
+        if len(samples) == 0:
+            return np.zeros(components.shape[1:], dtype=np.int32)
+        mixture = fit_kinds(samples, self.n_segments, self.random_state)
+        return predict_kinds(mixture, components)
+
+    def _record(self, maps: MomentMaps, distance: u.Quantity | None) -> dict:
+        """Say where the segments came from."""
+        return {
+            **provenance(),
+            **maps.meta,
+            "distance": "none: native pixels" if distance is None else str(distance),
+            "tracer": maps.tracer.name,
+            "encoder": self.encoder.name,
+            "encoder_sha256": self.encoder.sha256,
+            "library_sha256": self.library.sha256,
+            "n_segments": "by BIC" if self.n_segments is None else self.n_segments,
+            "step": self.step,
+            "random_state": self.random_state,
+        }
+
+
+def _pixel(wcs: WCS) -> u.Quantity:
+    """Return the solid angle of a pixel."""
+    return (proj_plane_pixel_area(wcs) * u.deg**2).to(u.sr)
+
+
+def _on_map(components: np.ndarray, grid: GridMaps, maps: MomentMaps) -> np.ndarray:
+    """Bring components back to the pixels of the map; NaN where nothing is detected."""
+    back = np.empty((len(components), *maps.shape), dtype=np.float32)
+    for start in range(0, maps.shape[0], _BAND):
+        band = back[:, start : start + _BAND]
+        band[:] = reproject_interp(
+            (components, grid.wcs),
+            maps.wcs[start : start + _BAND],
+            shape_out=band.shape,
+            return_footprint=False,
+        )
+    found = maps.mask & np.isfinite(back).all(axis=0)
+    for name in ("v_los", "sigma_v"):
+        found &= np.isfinite(getattr(maps, name).value)
+    back[:, ~found] = np.nan
+    return back
