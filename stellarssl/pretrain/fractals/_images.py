@@ -12,6 +12,7 @@ __all__ = ["MomentImage", "moment_image"]
 
 _MIN_POINTS = 3.0
 _SCALES = (1.0, 2.0, 4.0)
+_ENVELOPES = (1 / 24, 1 / 10, 1 / 4)
 _BURN_IN = 20
 _N_SCOUTS = 8 * POOL
 
@@ -77,25 +78,56 @@ def _blur(image, sigma, out):  # noqa: ANN001, ANN202
                 out[i, x] += kernel[k] * wide[x + k]
 
 
-def _smooth(sums: np.ndarray, sigma: float, halo: float) -> np.ndarray:
+@njit(cache=True, error_model="numpy", nogil=True)
+def _box_down(image, reach, out):  # noqa: ANN001, ANN202
+    """Mean of 2 reach + 1 rows; mirrored at the edges."""
+    size = image.shape[0]
+    total = np.zeros(size)
+    for k in range(-reach, reach + 1):
+        for x in range(size):
+            total[x] += image[min(max(k, -1 - k), 2 * size - 1 - k), x]
+    for i in range(size):
+        new, old = i + reach + 1, i - reach
+        new, old = min(new, 2 * size - 1 - new), max(old, -1 - old)
+        for x in range(size):
+            out[i, x] = total[x] / (2 * reach + 1)
+            total[x] += image[new, x] - image[old, x]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _blur_wide(image, sigma, out):  # noqa: ANN001, ANN202
+    """Add ``image`` under three box means each way, of variance ``sigma`` squared or nearly so."""
+    reach = max(1, int(0.5 * np.sqrt(4 * sigma**2 + 1)))
+    a, b = image.copy(), np.empty_like(image)
+    for _ in range(2):
+        for _ in range(3):
+            _box_down(a, reach, b)
+            a, b = b, a
+        b[:] = a.T
+        a, b = b, a
+    out += a
+
+
+def _smooth(sums: np.ndarray, sigma: float, envelopes: tuple[float, ...]) -> np.ndarray:
     """Spread each pixel's sums over a beam that is wider where points are few.
 
-    A share ``halo`` of all is spread over a sixth of the image: the medium that a cloud lies in.
+    Shares of all, ``envelopes``, are spread over wide beams: the medium that a cloud lies in.
     """
     pilot = np.zeros(sums.shape[1:])
     _blur(sums[0], 1.5 * sigma, pilot)
-    fill = np.log2(np.maximum(pilot, 1e-6) * 9 * sigma**2 / 8.0)
+    fill = np.log2(np.maximum(pilot, 1e-6) * 9 * sigma**2 / 16.0)
     shares, share = [], np.zeros_like(fill)
     for k in range(len(_SCALES)):
-        # full above 8 points a beam, none below 2; a beam of twice the width for a quarter of that
+        # full above 16 points a beam, none below 4; a beam of twice the width for a quarter of that
         full = np.clip(fill / 2 + 1 + k, 0.0, 1.0) if k + 1 < len(_SCALES) else np.ones_like(fill)
-        shares.append((1.0 - halo) * np.maximum(full - share, 0.0))
+        shares.append((1.0 - sum(envelopes)) * np.maximum(full - share, 0.0))
         share = np.maximum(full, share)
     out = np.zeros_like(sums)
     for plane, smooth in zip(sums, out, strict=True):
         for factor, part in zip(_SCALES, shares, strict=True):
             _blur(part * plane, factor * sigma, smooth)
-        _blur(halo * plane, sums.shape[1] / 6, smooth)
+        for share, scale in zip(envelopes, _ENVELOPES, strict=True):
+            _blur_wide(share * plane, scale * sums.shape[1], smooth)
     return out
 
 
@@ -105,13 +137,14 @@ def _physical(sums: np.ndarray, valid: np.ndarray, draws: Draws) -> np.ndarray:
     color = sums[1] / n
     spread = np.sqrt(np.maximum(sums[2] / n - color * color, 0.0))
     log_n = np.log10(n)
-    wanted = 0.42 * np.exp(draws.normal(0.0, 0.3))
+    wanted = 0.40 * np.exp(draws.normal(0.0, 0.3))
     gain = np.clip(wanted / max(log_n[valid].std(), 0.05), 0.4, 2.5)
     column = draws.normal(22.0, 0.45) + gain * (log_n - np.median(log_n[valid]))
     column = np.clip(column, 20.4, 24.5)
     weight = 10.0 ** (column - 22.0) * valid
     mean = (weight * color).sum() / weight.sum()
-    stretch = 0.38 * np.exp(draws.normal(0.0, 0.45)) / max(color[valid].std(), 0.03)
+    width = np.hypot(color[valid].std(), np.median(spread[valid]))
+    stretch = 0.52 * np.exp(draws.normal(0.0, 0.45)) / max(width, 0.03)
     v = np.clip(stretch * (color - mean) + draws.normal(0.0, 0.4), -3.0, 3.0)
     instrument = draws.uniform(0.1, 0.2)
     sigma = np.clip(np.hypot(stretch * spread, instrument), 0.1, 2.8)
@@ -144,10 +177,12 @@ def moment_image(genome: FlameGenome, draws: Draws, *, size: int, n_points: int)
     play(program, cdf, points, lanes, n_points, frame, size, sums, no_orbit)
     if sums[:, 0].sum() < 0.2 * n_points or sums[:, 0].max() > 0.05 * n_points:
         return None
-    sigma = draws.uniform(0.7, 1.3) * size / 96
-    halo = 10.0 ** draws.uniform(-2.3, -0.5)
-    sums = _smooth(np.ascontiguousarray(sums.reshape(size, size, 4)[..., :3].transpose(2, 0, 1)), sigma, halo)
+    sigma = 2.0 ** draws.uniform(-0.6, 1.0) * size / 96
+    envelope = 10.0 ** draws.uniform(-2.0, -0.3)
+    parts = [draws.uniform(0.2, 1.0) for _ in _ENVELOPES]
+    envelopes = tuple(envelope * part / sum(parts) for part in parts)
+    sums = _smooth(np.ascontiguousarray(sums.reshape(size, size, 4)[..., :3].transpose(2, 0, 1)), sigma, envelopes)
     valid = sums[0] * (4 * np.pi * sigma**2) >= _MIN_POINTS
-    if valid.mean() < 0.5:
+    if valid.mean() < 0.6:
         return None
     return MomentImage(_physical(sums, valid, draws), valid)
