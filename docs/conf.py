@@ -4,8 +4,8 @@ import os
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from sphinx_astropy.conf.v3 import *  # noqa: F403
-from sphinx_astropy.conf.v3 import intersphinx_mapping, numpydoc_xref_ignore
+from sphinx_astropy.conf.v2 import *  # noqa: F403
+from sphinx_astropy.conf.v2 import intersphinx_mapping, numpydoc_xref_ignore
 
 from stellarssl._utils.flags import FLAGS
 
@@ -20,7 +20,15 @@ html_title = project
 html_static_path = ["_static"]
 html_last_updated_fmt = None  # the same source gives the same pages
 html_show_sourcelink = False
-html_theme_options = {"navigation_with_keys": False}
+html_theme_options = {
+    "logo": {"text": project},
+    "navigation_depth": 3,
+    "show_nav_level": 1,
+    "show_toc_level": 2,
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
 autodoc_typehints = "none"  # numpydoc's Parameters section says it, with shapes and units
 numpydoc_xref_ignore |= {"path-like", "array-like", "unit-like"}
 # Links into other projects' pages need their inventories, hence a network. Without one the build is
