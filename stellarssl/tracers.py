@@ -393,6 +393,33 @@ def get_tracer(
     )
 
 
+def tracer_frequency(tracer: object) -> u.Quantity | None:
+    """Return the rest frequency that naming a tracer implies.
+
+    Parameters
+    ----------
+    tracer : object
+        As `get_tracer` takes it.
+
+    Returns
+    -------
+    frequency : `~astropy.units.Quantity` or None
+        [GHz]; None for ``"auto"``, a factor and None, which name no line. A molecule without a
+        transition stands for its 1-0 line.
+
+    Examples
+    --------
+    >>> tracer_frequency("HI").round(6)
+    <Quantity 1.420406 GHz>
+    """
+    if isinstance(tracer, Tracer):
+        return tracer.rest_frequency
+    if not isinstance(tracer, str) or tracer.strip().lower() == "auto":
+        return None
+    line = _find_line(tracer, None)
+    return None if line is None else line.frequency * u.GHz
+
+
 def _as_factor(tracer: str) -> u.Quantity:
     """Read a factor such as ``"1e22 cm-2 / (K km/s)"``, as it is written in print."""
     try:

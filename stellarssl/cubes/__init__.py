@@ -1,0 +1,9 @@
+"""From a cube as it was written to one whose axes, units and beam are known.
+
+Nothing is read, converted or convolved as a whole: `moments` does that block by block.
+"""
+
+from stellarssl.cubes._cube import Cube
+from stellarssl.cubes._read import read_cube
+
+__all__ = ["Cube", "read_cube"]

@@ -1,0 +1,125 @@
+"""The cube as the rest of the package sees it."""
+
+import warnings
+from dataclasses import dataclass, field
+
+import astropy.units as u
+import dask.array as da
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning
+from radio_beam import Beam, Beams
+from spectral_cube import (
+    DaskSpectralCube,
+    DaskVaryingResolutionSpectralCube,
+    LazyMask,
+    SpectralCube,
+    VaryingResolutionSpectralCube,
+)
+
+from stellarssl.cubes._sources import Source
+
+__all__ = ["Cube"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cube:
+    """A position-position-velocity cube, nothing of it converted; made by `read_cube`.
+
+    A value in kelvin is ``cube.data[i, y, x] * cube.kelvin_factor[i]``.
+
+    Attributes
+    ----------
+    data : array-like
+        (v, y, x) as stored: a view of a memory map (big-endian, perhaps), an array, or dask.
+        Slice it, then call `numpy.asarray`; never the other way round.
+    valid : array-like or None
+        Boolean (v, y, x), sliced like ``data``: a mask besides NaN.
+    velocity : ndarray
+        (v,) float64, at the channels' centres [km/s], in storage order, which may descend.
+        In the axis' own convention; radio where the axis is a frequency.
+    velocity_convention : {"radio", "optical", "relativistic"}
+        That of ``velocity``.
+    channel_width : `~astropy.units.Quantity`
+        Above zero [km/s].
+    kelvin_factor : ndarray
+        (v,) float64; NaN where a channel has no beam but its unit needs one.
+    unit : `~astropy.units.UnitBase`
+        Of ``data``.
+    temperature_scale : {"T_mb", "T_A*", "T_R*"} or None
+        Where the unit says it (``"K (Tmb)"``).
+    efficiency : float or None
+        T_A* over T_mb, where the header states it.
+    beam : `~radio_beam.Beam` or None
+        Where it varies with the channel, the smallest that all can be brought to.
+    beam_varies : bool
+        Whether areas differ by more than 5 % between channels.
+    rest_value : `~astropy.units.Quantity` or None
+        Rest frequency.
+    distance : `~astropy.units.Quantity` or None
+        In pc.
+    distance_origin : {"argument", "header"} or None
+        Where the distance is from.
+    specsys : str or None
+        Frame of the velocities, such as ``"LSRK"``.
+    wcs : `~astropy.wcs.WCS`
+        The sky's two axes: x longitude, y latitude.
+    header : `~astropy.io.fits.Header`
+        The original.
+    source : str
+        What it was read from.
+    notes : tuple of str
+        What was repaired, assumed or is missing.
+    """
+
+    data: object
+    valid: object
+    velocity: np.ndarray
+    velocity_convention: str
+    channel_width: u.Quantity
+    kelvin_factor: np.ndarray
+    unit: u.UnitBase
+    temperature_scale: str | None
+    efficiency: float | None
+    beam: Beam | None
+    beam_varies: bool
+    rest_value: u.Quantity | None
+    distance: u.Quantity | None
+    distance_origin: str | None
+    specsys: str | None
+    wcs: WCS
+    header: fits.Header
+    source: str
+    notes: tuple[str, ...]
+    origin: Source = field(repr=False)
+    options: dict = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows, columns."""
+        return self.data.shape
+
+    @property
+    def spectral_cube(self) -> SpectralCube:
+        """The same as a SpectralCube: the one that was given, or one made on the same data."""
+        if self.origin.given is not None:
+            return self.origin.given
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            return _to_spectral_cube(self.origin, self.unit)
+
+
+def _to_spectral_cube(source: Source, unit: u.UnitBase) -> SpectralCube:
+    """Wrap the data; nothing is copied."""
+    dask = isinstance(source.data, da.Array)
+    common = {
+        "data": source.data,
+        "wcs": source.axes.wcs,
+        "mask": LazyMask(np.isfinite, data=source.data, wcs=source.axes.wcs),
+        "meta": {"BUNIT": unit.to_string("fits")},
+        "header": source.header,
+    }
+    if isinstance(source.beam, Beams):
+        varying = DaskVaryingResolutionSpectralCube if dask else VaryingResolutionSpectralCube
+        return varying(beams=source.beam, **common)
+    return (DaskSpectralCube if dask else SpectralCube)(beam=source.beam, **common)

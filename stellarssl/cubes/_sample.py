@@ -1,0 +1,52 @@
+"""A look at a bounded number of values, whatever the cube's size."""
+
+import numpy as np
+
+__all__ = ["quick_noise", "sample_values"]
+
+_N_VALUES = 2**20
+_N_CHANNELS = 16
+
+
+def sample_values(data: object) -> np.ndarray:
+    """Return whole rows of some channels, all of them where the cube is small.
+
+    Parameters
+    ----------
+    data : array-like
+        (v, y, x), sliced before it is read.
+
+    Returns
+    -------
+    sample : ndarray
+        (channel, row, x), at most some 10^6 values as stored.
+    """
+    n_channels, n_rows, n_columns = data.shape
+    if n_channels * n_rows * n_columns <= _N_VALUES:
+        return np.asarray(data[:, :, :])
+    channels = np.unique(np.linspace(0, n_channels - 1, min(n_channels, _N_CHANNELS)).astype(int))
+    rows = max(1, _N_VALUES // (len(channels) * n_columns))
+    return np.stack([np.asarray(data[int(i), :: -(-n_rows // rows)]) for i in channels])
+
+
+def quick_noise(sample: np.ndarray, kelvin_factor: float) -> float:
+    """Return the noise of the quieter channels [K]; 0 if they are noise-free, NaN if empty.
+
+    Parameters
+    ----------
+    sample : ndarray
+        (channel, row, x).
+    kelvin_factor : float
+        What makes a stored value kelvin.
+
+    Returns
+    -------
+    noise : float
+        1.4826 times the median absolute deviation, its lower quartile over channels.
+    """
+    spreads = []
+    for plane in sample:
+        values = plane[np.isfinite(plane)].astype(np.float64)
+        if values.size > 10:
+            spreads.append(1.4826 * np.median(np.abs(values - np.median(values))))
+    return float(np.quantile(spreads, 0.25)) * kelvin_factor if spreads else np.nan

@@ -1,0 +1,244 @@
+"""Where a cube's values come from: files, HDUs, spectral-cube; read where they are used."""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+from astropy.io import fits
+from radio_beam import Beam, Beams
+from spectral_cube import SpectralCube
+from spectral_cube.base_class import MultiBeamMixinClass
+from spectral_cube.dask_spectral_cube import DaskSpectralCubeMixin
+from spectral_cube.spectral_cube import BaseSpectralCube
+from spectral_cube.utils import NoBeamError
+
+from stellarssl._utils.exceptions import InputError
+from stellarssl.cubes._axes import Axes, read_axes
+from stellarssl.cubes._beams import beam_table, header_beam
+from stellarssl.cubes._headers import repair_header
+
+__all__ = ["Source", "open_source"]
+
+_CHUNK = 2**24
+"""Values in a block of a dask array that scales integers: 64 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A cube as it lies in a file or in memory, before any option is applied.
+
+    Attributes
+    ----------
+    data : array-like
+        (v, y, x): a view of a memory map, an array, or dask.
+    valid : array-like or None
+        Boolean (v, y, x): a mask besides NaN.
+    header : `~astropy.io.fits.Header`
+        As it was.
+    axes : `Axes`
+        From the mended header.
+    unit : str
+        The brightness unit as it was stated, or an empty string.
+    beam : `~radio_beam.Beam`, `~radio_beam.Beams` or None
+        Of the header, the beam table or the SpectralCube.
+    name : str
+        Short, for messages.
+    path : str
+        What the cube was given as.
+    repairs : tuple of str
+        What was mended, and the user should know.
+    notes : tuple of str
+        What the user may know.
+    given : `~spectral_cube.SpectralCube` or None
+        The one that was given.
+    """
+
+    data: object
+    valid: object
+    header: fits.Header
+    axes: Axes
+    unit: str
+    beam: Beam | Beams | None
+    name: str
+    path: str
+    repairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    given: SpectralCube | None = None
+
+
+class _Scaled:
+    """Integers with BSCALE, BZERO and BLANK, scaled where they are sliced."""
+
+    def __init__(self, raw: np.ndarray, header: fits.Header) -> None:
+        self.raw, self.shape, self.ndim = raw, raw.shape, raw.ndim
+        self.scale, self.zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
+        self.blank = header.get("BLANK") if raw.dtype.kind in "iu" else None
+        small = raw.dtype.itemsize <= 2 or raw.dtype == np.dtype("f4").newbyteorder(">")
+        self.dtype = np.dtype("f4" if small else "f8")
+
+    def __getitem__(self, view: object) -> np.ndarray:
+        raw = self.raw[view]
+        values = (raw * self.scale + self.zero).astype(self.dtype)
+        if self.blank is not None:
+            values[raw == self.blank] = np.nan
+        return values
+
+
+class _Included:
+    """The mask of a SpectralCube, worked out where it is sliced."""
+
+    dtype, ndim = np.dtype(bool), 3
+
+    def __init__(self, cube: SpectralCube) -> None:
+        self._mask, self.shape = cube.mask, cube.shape
+
+    def __getitem__(self, view: object) -> np.ndarray:
+        return np.asarray(self._mask.include(view=view))
+
+
+def open_source(cube: object, hdu: int | str | None) -> Source:
+    """Open whatever a cube is given as.
+
+    Parameters
+    ----------
+    cube : path-like, HDU, HDUList or SpectralCube
+        The cube.
+    hdu : int or str, optional
+        Which HDU of a file or HDUList.
+
+    Returns
+    -------
+    source : `Source`
+        Not read yet, but for compressed files.
+
+    Raises
+    ------
+    InputError
+        If it is not there, broken, or no cube.
+    """
+    if isinstance(cube, (str, os.PathLike)):
+        return _from_path(Path(cube), hdu)
+    if isinstance(cube, fits.HDUList):
+        path = cube.filename() or "HDUList"
+        return _from_hdus(cube, hdu, str(path))
+    if hdu is not None:
+        raise InputError("hdu", "applies to a file or an HDUList only", hdu)
+    if isinstance(cube, (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)):
+        return _from_hdus(fits.HDUList([cube]), 0, "HDU")
+    if isinstance(cube, BaseSpectralCube):
+        return _from_spectral_cube(cube)
+    rule = "must be a path, an HDU, an HDUList, a SpectralCube or a Cube"
+    raise InputError("cube", rule, type(cube).__name__)
+
+
+def _from_path(path: Path, hdu: int | str | None) -> Source:
+    if not path.exists():
+        raise InputError("cube", "must be a file that is there", str(path))
+    if path.is_dir():
+        if not (path / "table.dat").exists():
+            raise InputError("cube", "is a folder, and no CASA image", str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                image = SpectralCube.read(str(path), format="casa_image")
+            except Exception as error:
+                raise InputError("cube", f"is a broken CASA image: {error}", str(path)) from error
+        return _from_spectral_cube(image, path)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            # denywrite maps read-only, so that no swap is set aside for the whole file.
+            with fits.open(path, mode="denywrite", do_not_scale_image_data=True) as hdus:
+                source = _from_hdus(hdus, hdu, str(path))
+    except (EOFError, OSError, TypeError, KeyError) as error:
+        raise InputError("cube", f"must be a whole FITS file: {error}", str(path)) from error
+    if any("truncated" in str(warning.message) for warning in caught):
+        raise InputError("cube", "is truncated: shorter than its header says", str(path))
+    return source
+
+
+def _pick(hdus: fits.HDUList, hdu: int | str | None) -> tuple[int, str | None]:
+    """Return the index of the cube among HDUs, and a note if there was a choice."""
+    if hdu is not None:
+        try:
+            return hdus.index_of(hdu), None
+        except KeyError as error:
+            names = ", ".join(f"{i} ({each.name})" for i, each in enumerate(hdus))
+            raise InputError("hdu", f"must be one of {names}", hdu) from error
+    images = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
+    sizes = {i: len(each.shape) for i, each in enumerate(hdus) if isinstance(each, images)}
+    found = [i for i, n_axes in sizes.items() if n_axes >= 3]
+    if not found:
+        rule = "must have an image of three axes; a map has no spectral axis"
+        raise InputError("cube", rule, [hdus[i].shape for i in sizes])
+    note = f"HDU {found[0]} of {len(found)} cubes was read; hdu= takes another"
+    return found[0], note if len(found) > 1 else None
+
+
+def _from_hdus(hdus: fits.HDUList, hdu: int | str | None, path: str) -> Source:
+    index, choice = _pick(hdus, hdu)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        raw = hdus[index].data
+    header = hdus[index].header.copy()
+    if raw is None or raw.dtype.names is not None:
+        raise InputError("hdu", "must hold an image", index)
+    name = Path(path).name
+    mended, repairs = repair_header(header)
+    axes = read_axes(mended, raw.shape)
+    data = axes.arrange(raw)
+    if raw.dtype.kind != "f" or (header.get("BSCALE", 1), header.get("BZERO", 0)) != (1, 0):
+        rows = max(1, _CHUNK // (data.shape[0] * data.shape[2]))
+        scaled = _Scaled(data, header)
+        data = da.from_array(
+            scaled, chunks=(-1, rows, -1), name=False, meta=np.empty((0,) * 3, scaled.dtype)
+        )
+    beam, unread = header_beam(header)
+    beams = beam_table(hdus, data.shape[0])
+    repairs += [text for text in (choice, unread if beams is None else None) if text]
+    return Source(
+        data=data,
+        valid=None,
+        header=header,
+        axes=axes,
+        unit=str(header.get("BUNIT", "")).strip(),
+        beam=beam if beams is None else beams,
+        name=name,
+        path=path,
+        repairs=tuple(repairs),
+    )
+
+
+def _from_spectral_cube(cube: SpectralCube, path: Path | None = None) -> Source:
+    header = cube.header
+    mended, repairs = repair_header(header)
+    plain = getattr(cube.mask, "_function", None) is np.isfinite
+    if isinstance(cube, DaskSpectralCubeMixin):
+        # The one lazy door that cubes with a beam per channel have, too; the mask comes as NaN.
+        data, valid = cube._get_filled_data(fill=np.nan), None  # noqa: SLF001
+    else:
+        data = cube.unmasked_data[:].value
+        valid = None if plain or cube.mask is None else _Included(cube)
+    if isinstance(cube, MultiBeamMixinClass):
+        beam = cube.unmasked_beams
+    else:
+        try:
+            beam = cube.beam
+        except NoBeamError:
+            beam = None
+    unit = cube.unit.to_string() or str(cube.meta.get("BUNIT", ""))
+    return Source(
+        data=data,
+        valid=valid,
+        header=header,
+        axes=read_axes(mended, cube.shape),
+        unit=unit.strip(),
+        beam=beam,
+        name=type(cube).__name__ if path is None else path.name,
+        path=type(cube).__name__ if path is None else str(path),
+        repairs=tuple(repairs),
+        given=cube,
+    )
