@@ -5,6 +5,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 __all__ = [
     "EncoderMismatchError",
     "InputError",
+    "MissingDependencyError",
     "MissingInputError",
     "NoSignalError",
     "OutputExistsError",
@@ -48,6 +49,10 @@ class MissingInputError(InputError):
 
 class EncoderMismatchError(InputError):
     """A library's features were made with other weights or another dtype than the encoder's."""
+
+
+class MissingDependencyError(StellarSSLError, ImportError):
+    """A package that only this work needs is not installed."""
 
 
 class NoSignalError(StellarSSLError):

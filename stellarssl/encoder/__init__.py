@@ -5,6 +5,7 @@ with its weights and the contract they were trained under (`EncoderSpec`); ``emb
 `Features` that masses are read from, ``patch_tokens`` those that segments are made of.
 """
 
+from stellarssl.encoder._device import fastest_dtype
 from stellarssl.encoder._encoder import DEFAULT_ENCODER, Encoder
 from stellarssl.encoder._features import Features
 from stellarssl.encoder._spec import EncoderSpec, Scaling, build_model, weights_sha256
@@ -16,5 +17,6 @@ __all__ = [
     "Features",
     "Scaling",
     "build_model",
+    "fastest_dtype",
     "weights_sha256",
 ]

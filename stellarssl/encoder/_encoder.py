@@ -1,32 +1,27 @@
 """The encoder: weights, device, dtype and batches."""
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from timm.models.vision_transformer import VisionTransformer
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
+from stellarssl.encoder._device import DTYPES, fastest_dtype, find_device
 from stellarssl.encoder._features import Features, block_slices, pool_tokens
 from stellarssl.encoder._spec import EncoderSpec, build_model, weights_sha256
+from stellarssl.encoder._weights import SHIPPED, fetch_weights, read_weights
 
 __all__ = ["DEFAULT_ENCODER", "Encoder"]
 
 DEFAULT_ENCODER = "flames-dev"
 """The name of the shipped weights."""
 
-_SHIPPED = Path(__file__).parents[1] / "data" / "weights"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _TILE_PIXELS, _TILE_WIDTH = 64, 0.5
 _IMAGES_PER_BATCH = 128
 
@@ -57,10 +52,10 @@ class Encoder:
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        if dtype not in ("auto", *_DTYPES):
-            raise InputError("dtype", f"must be one of auto, {', '.join(_DTYPES)}", dtype)
+        if dtype not in ("auto", *DTYPES):
+            raise InputError("dtype", f"must be one of auto, {', '.join(DTYPES)}", dtype)
         self.spec = spec
-        self.device = _device(device)
+        self.device = find_device(device)
         self._dtype = dtype
         self._model = (
             model.to(self.device, torch.float32).eval().requires_grad_(requires_grad=False)
@@ -85,7 +80,7 @@ class Encoder:
     def dtype(self) -> str:
         """What the network computes in: ``"float32"`` or ``"bfloat16"``."""
         if self._dtype == "auto":
-            self._dtype = _fastest_dtype(self._model, self.spec.image_size, self.device)
+            self._dtype = fastest_dtype(self._model, self.spec.image_size, self.device)
         return self._dtype
 
     def astype(self, dtype: str) -> "Encoder":
@@ -140,12 +135,12 @@ class Encoder:
         stellarssl._utils.exceptions.InputError: name_or_path: must be a shipped name ...
         """
         name = os.fspath(name_or_path or DEFAULT_ENCODER)
-        shipped = _SHIPPED / f"{name}.safetensors"
+        shipped = SHIPPED / f"{name}.safetensors"
         if shipped.is_file():
-            return cls(*_read(shipped), device=device, dtype=dtype)
+            return cls(*read_weights(shipped), device=device, dtype=dtype)
         if name.endswith(".safetensors"):
-            return cls(*_read(Path(name)), device=device, dtype=dtype)
-        return cls(*_from_timm(name), device=device, dtype=dtype)
+            return cls(*read_weights(Path(name)), device=device, dtype=dtype)
+        return cls(*fetch_weights(name), device=device, dtype=dtype)
 
     @classmethod
     def random(
@@ -372,102 +367,6 @@ class Encoder:
             torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low),
         ):
             return self._model.forward_features(images).float()
-
-
-def _read(path: Path) -> tuple[torch.nn.Module, EncoderSpec]:
-    """Read and check a file of weights."""
-    if not path.is_file():
-        raise InputError("name_or_path", "must be a file that exists", str(path))
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError("name_or_path", "must be a whole safetensors file", str(path)) from error
-    if "encoder_spec" not in metadata:
-        raise InputError("name_or_path", "must carry an encoder_spec in its metadata", str(path))
-    spec = EncoderSpec.from_json(metadata["encoder_spec"])
-    digest = weights_sha256(tensors)
-    if digest != spec.sha256:
-        rule = f"must have the sha256 that it records, {spec.sha256}"
-        raise InputError(f"weights in {path.name}", rule, digest)
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(spec)
-    try:
-        model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except RuntimeError as error:
-        rule = f"must be those of {spec.architecture} as its encoder_spec says"
-        raise InputError(f"weights in {path.name}", rule) from error
-    return model, spec
-
-
-def _from_timm(name: str) -> tuple[torch.nn.Module, EncoderSpec]:
-    """Fetch a published transformer; the only place that touches the network."""
-    if not timm.is_model(name.split(".", maxsplit=1)[0]):
-        shipped = ", ".join(sorted(path.stem for path in _SHIPPED.glob("*.safetensors")))
-        rule = f"must be a shipped name ({shipped}), a .safetensors file or a timm model"
-        raise InputError("name_or_path", rule, name)
-    with torch.device("meta"):
-        plan = timm.create_model(name, num_classes=0)
-    if not isinstance(plan, VisionTransformer):
-        raise InputError("name_or_path", "must be a vision transformer", name)
-    try:
-        model = timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # the hub's clients raise whatever their transport raises
-        rule = "its weights must be reachable over the network"
-        raise InputError("name_or_path", rule, name) from error
-    spec = EncoderSpec(
-        name,
-        architecture=name,
-        image_size=model.patch_embed.img_size[0],
-        patch_size=model.patch_embed.patch_size[0],
-        width=model.embed_dim,
-        n_registers=model.num_prefix_tokens - 1,
-        licence=str(model.pretrained_cfg.get("license")),
-        sha256=weights_sha256(model.state_dict()),
-    )
-    return model, spec
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise InputError("device", "must be auto or a torch device", device) from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("device", "must be there, and no GPU is", device)
-    return found
-
-
-@lru_cache(maxsize=1)
-def _has_bfloat16_unit() -> bool:
-    """Tell whether the processor multiplies bfloat16 matrices in hardware."""
-    flags = Path("/proc/cpuinfo")
-    return flags.is_file() and any(
-        unit in flags.read_text() for unit in ("avx512_bf16", "amx_bf16", " bf16")
-    )
-
-
-def _fastest_dtype(model: torch.nn.Module, size: int, device: torch.device) -> str:
-    """Time a small batch in both dtypes, where the device has a unit for both."""
-    if device.type == "cpu" and not _has_bfloat16_unit():
-        return "float32"
-    images = torch.zeros(16, 3, size, size, device=device)
-    seconds = {}
-    for name, kind in _DTYPES.items():
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, dtype=kind, enabled=kind is torch.bfloat16),
-        ):
-            trials = []
-            for _ in range(3):
-                start = time.perf_counter()
-                model.forward_features(images).sum().item()
-                trials.append(time.perf_counter() - start)
-        seconds[name] = min(trials)
-    return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
 
 
 def _checked_maps(maps: np.ndarray) -> np.ndarray:

@@ -1,0 +1,22 @@
+"""Training an encoder on flames, which cost nothing and look like nothing in the sky.
+
+Flames (`render_flame`, `FlameDataset`) need nothing beyond the package; `train`, `plan` and
+`export_encoder` need the ``pretrain`` extra.
+"""
+
+from stellarssl.pretrain._api import export_encoder, plan, train
+from stellarssl.pretrain._presets import PRESETS, Preset, read_preset
+from stellarssl.pretrain.fractals import FlameDataset, FlameGenome, render_flame, render_shards
+
+__all__ = [
+    "PRESETS",
+    "FlameDataset",
+    "FlameGenome",
+    "Preset",
+    "export_encoder",
+    "plan",
+    "read_preset",
+    "render_flame",
+    "render_shards",
+    "train",
+]

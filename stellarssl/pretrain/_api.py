@@ -1,0 +1,141 @@
+"""What a user calls to train and to export."""
+
+import os
+from pathlib import Path
+
+from stellarssl._utils.optional import require
+from stellarssl.encoder import EncoderSpec
+from stellarssl.pretrain._presets import read_preset
+
+__all__ = ["export_encoder", "plan", "train"]
+
+
+def train(
+    preset: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    data: str | os.PathLike | None = None,
+    max_steps: int | None = None,
+    max_hours: float | None = None,
+    save_every: int = 50,
+    n_workers: int = 0,
+    devices: int = 1,
+    n_nodes: int = 1,
+    precision: str | None = None,
+    progress: bool = False,
+) -> Path:
+    """Train an encoder on flames by DINOv2 self-distillation.
+
+    A run that was stopped goes on where it was when it is called again with the same ``output``,
+    and gives the same weights as one that was not. Needs the ``pretrain`` extra.
+
+    Parameters
+    ----------
+    preset : str or path-like
+        ``"cpu-tiny"``, ``"small"``, ``"paper"``, or a TOML file with the same sections.
+    output : path-like
+        Folder of the checkpoints and the log.
+    data : path-like, optional
+        Folder of rendered flames; without it they are rendered when needed.
+    max_steps : int, optional
+        Stop after this many optimiser steps in all, with the schedules of the preset.
+    max_hours : float, optional
+        Stop after this time.
+    save_every : int, optional
+        Optimiser steps between checkpoints.
+    n_workers : int, optional
+        Processes that render or read flames beside the training; changes the speed only.
+    devices, n_nodes : int, optional
+        GPUs (or processes) on each of how many machines.
+    precision : str, optional
+        ``"32-true"`` or ``"bf16-mixed"``; by default what a trial shows to be faster.
+    progress : bool, optional
+        Whether a bar is shown.
+
+    Returns
+    -------
+    checkpoint : `~pathlib.Path`
+        The last one.
+
+    Raises
+    ------
+    InputError
+        If the preset is wrong, or ``output`` holds a run of another network.
+    MissingDependencyError
+        If lightning or lightly are not installed.
+    CollapseError
+        If the network answers the same whatever it is shown.
+    """
+    run = require("stellarssl.pretrain._train", "pretrain", "lightning", "lightly").run
+    return run(
+        read_preset(preset),
+        Path(output),
+        data=None if data is None else Path(data),
+        max_steps=max_steps,
+        max_hours=max_hours,
+        save_every=save_every,
+        n_workers=n_workers,
+        devices=devices,
+        n_nodes=n_nodes,
+        precision=precision,
+        progress=progress,
+    )
+
+
+def plan(preset: str | os.PathLike) -> str:
+    """Tell what a run would take, without starting it.
+
+    One step of every stage is tried with two flames.
+
+    Parameters
+    ----------
+    preset : str or path-like
+        As for `train`.
+
+    Returns
+    -------
+    text : str
+        Images, steps, operations, memory and the time on this machine.
+    """
+    module = require("stellarssl.pretrain._plan", "pretrain", "lightning", "lightly")
+    return module.describe(read_preset(preset))
+
+
+def export_encoder(
+    run: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    name: str,
+    notes: str = "",
+    overwrite: bool = False,
+) -> EncoderSpec:
+    """Write the teacher of a run as an encoder, with its model card.
+
+    Parameters
+    ----------
+    run : path-like
+        The folder given to `train`.
+    output : path-like
+        The ``.safetensors`` file. Beside it come the model card (``.md``), the log (``.csv``) and
+        the projection heads (``-heads.safetensors``) from which a run can be continued.
+    name : str
+        What the weights shall be called.
+    notes : str, optional
+        Added to the model card: how they do, where they fall short.
+    overwrite : bool, optional
+        Whether files that are there may be replaced.
+
+    Returns
+    -------
+    spec : `~stellarssl.encoder.EncoderSpec`
+        As written, with the ``sha256``.
+
+    Raises
+    ------
+    InputError
+        If there is no checkpoint.
+    OutputExistsError
+        If a file is there already.
+    """
+    module = require("stellarssl.pretrain._export", "pretrain", "lightning", "lightly")
+    return module.export(Path(run), Path(output), name=name, notes=notes, overwrite=overwrite)
