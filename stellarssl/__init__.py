@@ -22,11 +22,17 @@ _ROOM_OF = {
     "TileSet": "tiles",
     "Tracer": "tracers",
     "analyze": "pipeline",
+    "compare": "pipeline",
+    "demo_files": "pipeline",
     "estimate_mass": "pipeline",
     "make_tiles": "tiles",
     "moment_maps": "moments",
+    "preflight": "cubes",
     "read_cube": "cubes",
     "segment": "pipeline",
+    "write_comparison": "plots",
+    "write_figures": "plots",
+    "write_masses": "pipeline",
 }
 _ROOMS = ("evaluate", "pretrain")
 

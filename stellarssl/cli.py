@@ -1,4 +1,4 @@
-"""The ``stellarssl`` command: one verb a job, each a function of parsed arguments to an exit status.
+"""The ``stellarssl`` command: a verb a job, each a function from arguments to a status.
 
 Everything is reached through the package's own lazy namespace, so that ``stellarssl info`` does not
 wait for torch.
@@ -55,7 +55,7 @@ def _say(message: str) -> None:
     print(f"stellarssl: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _one_line_warning(message, category, filename, lineno, file=None, line=None):  # noqa: ANN001, ANN202, ARG001
+def _one_line_warning(message, category, filename, lineno, file=None, line=None):  # noqa: ANN001, ARG001
     _say(f"note: {message}")
 
 
@@ -76,7 +76,7 @@ def _moments(options: argparse.Namespace) -> int:
 
 def _mass(options: argparse.Namespace) -> int:
     table = stellarssl.estimate_mass(_maps(options), options.positions, progress=options.progress)
-    _print_masses(table)
+    _print_table(table, _SHOWN)
     for path in stellarssl.write_masses(table, _output(options), overwrite=options.overwrite):
         print(path)
     return 0
@@ -108,7 +108,7 @@ def _finish(analysis: "stellarssl.Analysis", options: argparse.Namespace) -> int
         *stellarssl.write_figures(analysis, directory, overwrite=options.overwrite),
     ]
     if analysis.masses is not None:
-        _print_masses(analysis.masses)
+        _print_table(analysis.masses, _SHOWN)
     for path in written:
         print(path)
     for product, reason in analysis.refused.items():
@@ -117,18 +117,41 @@ def _finish(analysis: "stellarssl.Analysis", options: argparse.Namespace) -> int
 
 
 def _demo(options: argparse.Namespace) -> int:
-    cube, stars = stellarssl.demo_files()
-    library = stellarssl.ReferenceLibrary.default().exclude(sim="s4")
-    options.cube = str(cube)
+    options.cube, stars = stellarssl.demo_files()
     options.output = options.output or "stellarssl-demo"
-    analysis = stellarssl.analyze(cube, stars, library=library, progress=options.progress)
+    library = stellarssl.ReferenceLibrary.default().exclude(sim="s4")
+    analysis = stellarssl.analyze(options.cube, stars, library=library, progress=options.progress)
     status = _finish(analysis, options)
-    path = stellarssl.write_comparison(analysis, stars, _output(options), overwrite=options.overwrite)
-    print(path)
+    if analysis.masses is not None:
+        comparison = stellarssl.compare(analysis.masses, stars)
+        _print_table(comparison)
+        print(
+            stellarssl.write_comparison(comparison, _output(options), overwrite=options.overwrite)
+        )
     return status
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    table = stellarssl.evaluate.evaluate(depth=options.depth, progress=options.progress)
+    _print_table(table)
+    print(
+        stellarssl.evaluate.write_evaluation(table, _output(options), overwrite=options.overwrite)
+    )
+    return 0
+
+
 # ------------------------------------------------------------------------------- what verbs share
+
+_SHOWN = ("id", "mass", "mass_lower", "mass_upper", "star_probability", "ood_pvalue", "flag_words")
+
+
+def _print_table(table: "QTable", columns: Sequence[str] | None = None) -> None:  # noqa: F821
+    """Print columns of a table, numbers to three digits."""
+    shown = table[list(columns)] if columns else table.copy()
+    for name in shown.colnames:
+        if shown[name].dtype.kind == "f":
+            shown[name].info.format = ".3g"
+    print("\n".join(shown.pformat(max_lines=-1, max_width=-1)))
 
 
 def _reading(options: argparse.Namespace) -> dict[str, object]:
@@ -192,12 +215,18 @@ def _parser() -> argparse.ArgumentParser:
     text = "what analyze makes of a simulated cube that is shipped, truth beside estimate"
     demo = verbs.add_parser("demo", help=text, description=text, parents=[everywhere])
     demo.set_defaults(verb=_demo)
+    text = "how good the masses are on the shipped library, beside their rivals"
+    words = verbs.add_parser("evaluate", help=text, description=text, parents=[everywhere])
+    words.add_argument("--depth", default="0.5 pc", metavar='"0.5 pc"', help="which rows of it")
+    words.set_defaults(verb=_evaluate, cube="evaluation")
     return parser
 
 
 def _common_words() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(add_help=False)
-    words.add_argument("--output", metavar="DIR", help="where results go; CUBE-stellarssl if left out")
+    words.add_argument(
+        "--output", metavar="DIR", help="where results go; CUBE-stellarssl if left out"
+    )
     words.add_argument("--overwrite", action="store_true", help="replace results that are there")
     words.add_argument(
         "--quiet",

@@ -5,31 +5,35 @@ the same star at another time in the training set and so measures memory; by sta
 is what an observer gets.
 """
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterable
+from pathlib import Path
 
+import astropy.units as u
 import numpy as np
-from astropy.table import Table
+from astropy.table import QTable
 from sklearn.base import RegressorMixin, clone
-from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut
-from sklearn.pipeline import make_pipeline
 
 from stellarssl._utils.exceptions import InputError
+from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl._utils.provenance import provenance
+from stellarssl._utils.quantities import as_quantity
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import MassEstimator
 
-__all__ = ["SPLITS", "evaluate", "left_out_predictions", "score"]
+__all__ = ["SPLITS", "evaluate", "left_out_predictions", "score", "write_evaluation"]
 
 SPLITS = ("random", "star", "simulation")
 """Columns of the table: the paper's split, whole stars left out, whole simulations left out."""
 
-Folds = Iterator[tuple[np.ndarray, np.ndarray]]
+Folds = Iterable[tuple[np.ndarray, np.ndarray]]
+Way = tuple[RegressorMixin, np.ndarray]
 
 
 def score(
@@ -119,42 +123,155 @@ def left_out_predictions(
     return predicted
 
 
+def evaluate(
+    library: ReferenceLibrary | None = None,
+    *,
+    encoder: Encoder | None = None,
+    n_random: int = 3,
+    depth: u.Quantity | str = 0.5 * u.pc,
+    progress: bool = False,
+) -> QTable:
+    """Score the masses beside their rivals, on every split.
+
+    Parameters
+    ----------
+    library : `~stellarssl.ReferenceLibrary`, optional
+        The shipped one by default. Rows with a star are used.
+    encoder : `~stellarssl.Encoder`, optional
+        The shipped one by default.
+    n_random : int, optional
+        How many untrained encoders are averaged over in their row.
+    depth : `~astropy.units.Quantity` or str, optional
+        Which rows: 0.5 pc is the paper's cube about the star, that of the box the whole line of
+        sight.
+    progress : bool, optional
+        Whether a bar is shown.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        A row per method and split: ``method, split, r2, r2_lower, r2_upper`` (95 %, bootstrapped
+        over stars), ``rmse`` [dex], ``r2_stars`` (each star weighs the same), ``n_rows, n_stars``.
+
+    Raises
+    ------
+    InputError
+        If fewer than two simulations have stars at that depth.
+    """
+    library = library or ReferenceLibrary.default()
+    encoder = encoder or Encoder.from_pretrained()
+    depth = as_quantity("depth", depth, u.pc)
+    chosen = np.asarray(library.table["has_star"]) & np.isclose(library.table["depth"], depth)
+    library = library.select(chosen)
+    if len(np.unique(library.table["sim"])) < 2:
+        raise InputError("library", "must hold stars of two simulations at that depth", depth)
+    methods = [
+        *_without_network(library).items(),
+        *_with_network(library, encoder, n_random, progress=progress).items(),
+    ]
+    rows = []
+    for name, seeds in progress_bar(methods, "evaluation", show=progress):
+        rows += [
+            {"method": name, "split": split}
+            | _mean([_scores(*way, library, split) for way in seeds])
+            for split in SPLITS
+        ]
+    table = QTable(rows)
+    table["rmse"].unit = u.dex
+    table.meta = provenance() | {"encoder": encoder.name, "encoder_sha256": encoder.sha256}
+    return table
+
+
+def write_evaluation(
+    table: QTable, directory: str | os.PathLike, *, overwrite: bool = False
+) -> Path:
+    """Write ``evaluation.ecsv``.
+
+    Parameters
+    ----------
+    table : `~astropy.table.QTable`
+        Of `evaluate`.
+    directory : path-like
+        Is made if it is not there.
+    overwrite : bool, optional
+        Whether a file that is there may be replaced.
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+        What was written.
+    """
+    path = Path(directory) / "evaluation.ecsv"
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        table.write(temporary, format="ascii.ecsv")
+    return path
+
+
+def _scores(
+    estimator: RegressorMixin, X: np.ndarray, library: ReferenceLibrary, split: str
+) -> dict[str, float]:
+    log_mass = np.log10(library.table["mass"].to_value(u.solMass))
+    groups = np.asarray(library.table["group"])
+    predicted = left_out_predictions(estimator, X, log_mass, groups, _folds(split, library))
+    counts = {"n_rows": len(log_mass), "n_stars": len(np.unique(groups))}
+    return score(log_mass, predicted, groups) | counts
+
+
+def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
+    return {
+        name: type(first)(np.mean([s[name] for s in scores])) for name, first in scores[0].items()
+    }
+
+
 def _folds(split: str, library: ReferenceLibrary) -> list[tuple[np.ndarray, np.ndarray]]:
     rows = np.zeros(len(library))
-    groups = np.asarray(library.table["group"])
     if split == "random":
         return list(KFold(4, shuffle=True, random_state=0).split(rows))
     if split == "star":
+        groups = np.asarray(library.table["group"])
         return list(GroupKFold(min(10, len(np.unique(groups)))).split(rows, groups=groups))
-    if split == "simulation":
-        sims = np.asarray(library.table["sim"])
-        if len(np.unique(sims)) < 2:
-            raise InputError("library", "must hold two simulations or more", set(sims.tolist()))
-        return list(LeaveOneGroupOut().split(rows, groups=sims))
-    raise InputError("split", f"must be one of {', '.join(SPLITS)}", split)
+    return list(LeaveOneGroupOut().split(rows, groups=np.asarray(library.table["sim"])))
 
 
-def _scalar_rivals(library: ReferenceLibrary) -> dict[str, tuple[RegressorMixin, np.ndarray]]:
-    """Return what needs no network: (estimator, features) by name, the simplest first."""
-    names, scalars = library.scalars
-    column = scalars[:, [names.index("peak")]]
-    gas_mass = np.log10(np.asarray(library.table["gas_mass"], dtype=float))[:, None]
-    age = np.log10(np.asarray(library.table["age"], dtype=float).clip(1e-3))[:, None]
+def _without_network(library: ReferenceLibrary) -> dict[str, list[Way]]:
+    """Return the rivals that need no encoder, the simplest first."""
+    scalars = library.scalars.array
+    peak = scalars[:, [library.scalars.names.index("peak")]]
+    gas_mass = np.log10(library.table["gas_mass"].to_value(u.solMass))[:, None]
+    age = np.log10(library.table["age"].to_value(u.Myr).clip(1e-3))[:, None]
     pixels = library.maps.reshape(len(library), -1)
-    linear = LinearRegression()
+    trees = ExtraTreesRegressor(500, min_samples_leaf=3, n_jobs=-1, random_state=0)
     return {
-        "mean": (DummyRegressor(), column),
-        "age of the star (oracle)": (linear, age),
-        "peak column": (linear, column),
-        "gas mass in the tile": (linear, gas_mass),
-        "scalars, k-NN": (MassEstimator(), scalars),
-        "scalars, gradient boosting": (HistGradientBoostingRegressor(random_state=0), scalars),
-        "scalars, extra trees": (
-            ExtraTreesRegressor(500, min_samples_leaf=3, n_jobs=-1, random_state=0),
-            scalars,
-        ),
-        "pixel PCA, k-NN": (
-            make_pipeline(PCA(20, whiten=True, random_state=0), MassEstimator()),
-            pixels,
-        ),
+        "mean": [(DummyRegressor(), peak)],
+        "age of the star alone (oracle)": [(LinearRegression(), age)],
+        "peak column": [(LinearRegression(), peak)],
+        "gas mass in the tile": [(LinearRegression(), gas_mass)],
+        "scalars, k-NN": [(MassEstimator(), scalars)],
+        "scalars, gradient boosting": [(HistGradientBoostingRegressor(random_state=0), scalars)],
+        "scalars, extra trees": [(trees, scalars)],
+        "pixel PCA, k-NN": [(MassEstimator(), pixels)],
     }
+
+
+def _with_network(
+    library: ReferenceLibrary, encoder: Encoder, n_random: int, *, progress: bool
+) -> dict[str, list[Way]]:
+    """Return features of trained and untrained encoders, alone and beside the scalars."""
+    controls = [Encoder.random(seed, dtype=encoder.dtype) for seed in range(n_random)]
+    ways = {}
+    for label, encoders in (("random weights", controls), (encoder.name, [encoder])):
+        seen = [library.embed(each, progress=progress).features for each in encoders]
+        widths = [[s.stop - s.start for s in features.blocks.values()] for features in seen]
+        ways[f"{label}, k-NN"] = [
+            (MassEstimator(block_widths=w), features.array)
+            for w, features in zip(widths, seen, strict=True)
+        ]
+        scalars = library.scalars.array
+        ways[f"{label} and scalars, k-NN"] = [
+            (
+                MassEstimator(block_widths=[*w, scalars.shape[1]]),
+                np.hstack([features.array, scalars]),
+            )
+            for w, features in zip(widths, seen, strict=True)
+        ]
+    return ways

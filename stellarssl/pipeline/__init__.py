@@ -1,6 +1,7 @@
 """The whole way from a cube to masses and segments."""
 
 from stellarssl.pipeline._analysis import Analysis, analyze, segment
+from stellarssl.pipeline._demo import compare, demo_files
 from stellarssl.pipeline._masses import estimate_mass, write_masses
 from stellarssl.pipeline._positions import Sources, read_sources
 
@@ -8,6 +9,8 @@ __all__ = [
     "Analysis",
     "Sources",
     "analyze",
+    "compare",
+    "demo_files",
     "estimate_mass",
     "read_sources",
     "segment",

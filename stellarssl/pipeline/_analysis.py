@@ -13,6 +13,7 @@ from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
 from stellarssl.moments import MomentMaps, moment_maps
 from stellarssl.pipeline._masses import as_maps, estimate_mass, write_masses
+from stellarssl.pipeline._positions import read_sources
 from stellarssl.segmentation import PCASegmenter, Segmentation
 
 __all__ = ["Analysis", "analyze", "segment"]
@@ -109,10 +110,15 @@ def segment(
         If nothing is detected.
     """
     maps = as_maps(data, distance=distance, progress=progress)
+    library = library or _embedded_for(encoder)
     encoder = encoder or Encoder.from_pretrained()
-    library = library or ReferenceLibrary.default()
     segmenter = PCASegmenter(encoder, library, n_segments=n_segments)
     return segmenter.segment(maps, distance=distance, progress=progress)
+
+
+def _embedded_for(encoder: Encoder | None) -> ReferenceLibrary:
+    library = ReferenceLibrary.default()
+    return library if encoder is None else library.embed(encoder)
 
 
 def analyze(
@@ -148,12 +154,14 @@ def analyze(
     NoSignalError
         If nothing is detected.
     """
+    sources = None if positions is None else read_sources(positions)
     maps = _maps_at_least(data, distance, progress=progress)
+    windowed = sources is not None and sources.velocity_range is not None
     refused = {}
     masses = segmentation = None
     shared = {"distance": distance, "library": library, "encoder": encoder, "progress": progress}
     try:
-        masses = estimate_mass(maps, positions, **shared)
+        masses = estimate_mass(data if windowed else maps, sources, **shared)
     except StellarSSLError as error:
         refused["masses"] = str(error)
     try:

@@ -7,6 +7,7 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table, vstack
+from radio_beam import Beam
 
 from stellarssl._utils.exceptions import InputError, NoSignalError
 from stellarssl._utils.flags import flag_bit
@@ -150,7 +151,11 @@ def _masses(
     flags = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
     tables, rows_of = [], []
     for observation, rows in _observations(maps, tiles, library):
-        seen = library if observation is None else library.observed(observation, encoder, progress=progress)
+        seen = (
+            library
+            if observation is None
+            else library.observed(observation, encoder, progress=progress)
+        )
         table = mass_table(
             tiles[rows],
             seen,
@@ -203,15 +208,21 @@ def _in_order(tables: list[QTable], rows_of: list[np.ndarray]) -> QTable:
 
 
 def _meta(maps: MomentMaps, tiles: TileSet) -> dict[str, object]:
-    """What of the data and the options the table's ``meta`` tells."""
+    """Tell, for the table's ``meta``, what the data and the options were."""
     distances = np.unique(tiles.distance.to_value(u.pc))
-    recorded = {f"moments_{name}": value for name, value in maps.meta.items()}
-    beam = maps.beam
-    return recorded | {
+    width = maps.channel_width
+    return {f"moments_{name}": value for name, value in maps.meta.items()} | {
         "distance_pc": float(distances[0]) if len(distances) == 1 else "per source",
-        "beam": "none" if beam is None else f"{beam.major.to_value('arcsec'):.2f} x {beam.minor.to_value('arcsec'):.2f} arcsec, PA {beam.pa.to_value('deg'):.0f} deg",
-        "channel_width_km_s": None if maps.channel_width is None else float(maps.channel_width.to_value(u.km / u.s)),
+        "beam": _spelled(maps.beam),
+        "channel_width_km_s": None if width is None else float(width.to_value(u.km / u.s)),
     }
+
+
+def _spelled(beam: Beam | None) -> str:
+    if beam is None:
+        return "none"
+    major, minor = (axis.to_value(u.arcsec) for axis in (beam.major, beam.minor))
+    return f"{major:.2f} x {minor:.2f} arcsec, PA {beam.pa.to_value(u.deg):.0f} deg"
 
 
 def write_masses(

@@ -66,7 +66,7 @@ def read_sources(positions: object) -> Sources:
 
     Parameters
     ----------
-    positions : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or path-like
+    positions : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table`, path-like or `Sources`
         A table has a ``skycoord`` column or ``ra`` and ``dec``, and may have ``id``, ``distance``,
         ``position_error`` and ``velocity_range``, each with its unit. A path names a catalogue
         that astropy reads, or a region file, of which the centres are taken.
@@ -81,6 +81,8 @@ def read_sources(positions: object) -> Sources:
     InputError
         If the form, a column or a unit is not understood, or if there is no position.
     """
+    if isinstance(positions, Sources):
+        return positions
     if isinstance(positions, SkyCoord):
         coord = positions.reshape(-1)
         return _checked(Sources(_numbered(len(coord)), coord))
@@ -120,7 +122,9 @@ def _from_regions(path: Path) -> Sources:
     try:
         regions = Regions.read(path, format=_REGION_FILES[path.suffix.lower()])
     except (ValueError, TypeError, OSError, KeyError) as error:
-        raise InputError("positions", f"must be a readable region file ({error})", str(path)) from error
+        raise InputError(
+            "positions", f"must be a readable region file ({error})", str(path)
+        ) from error
     centers, names = [], []
     for i, region in enumerate(regions):
         center = getattr(region, "center", None)
@@ -145,7 +149,11 @@ def _from_table(table: Table) -> Sources:
             break
     columns = {
         key: _column(table, names, key, unit)
-        for key, unit in (("distance", u.pc), ("position_error", u.arcsec), ("velocity_range", u.km / u.s))
+        for key, unit in (
+            ("distance", u.pc),
+            ("position_error", u.arcsec),
+            ("velocity_range", u.km / u.s),
+        )
     }
     window = columns["velocity_range"]
     if window is not None and (window.ndim != 2 or window.shape[1] != 2):
@@ -161,7 +169,8 @@ def _coordinates(table: Table, names: dict[str, str]) -> SkyCoord:
         ra, dec = (table[names[key]] for key in ("ra", "dec"))
         # a column without a unit holds degrees, as in every catalogue service
         angles = [
-            u.Quantity(np.ma.getdata(axis), getattr(axis, "unit", None) or u.deg) for axis in (ra, dec)
+            u.Quantity(np.ma.getdata(axis), getattr(axis, "unit", None) or u.deg)
+            for axis in (ra, dec)
         ]
         return SkyCoord(*angles, frame="icrs")
     rule = "must have a 'skycoord' column (SkyCoord) or 'ra' and 'dec'"
