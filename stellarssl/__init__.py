@@ -30,8 +30,8 @@ _ROOM_OF = {
     "preflight": "cubes",
     "read_cube": "cubes",
     "segment": "pipeline",
-    "write_comparison": "plots",
-    "write_figures": "plots",
+    "write_comparison": "report",
+    "write_figures": "report",
     "write_masses": "pipeline",
 }
 _ROOMS = ("evaluate", "pretrain")

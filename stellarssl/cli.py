@@ -123,10 +123,11 @@ def _demo(options: argparse.Namespace) -> int:
     analysis = stellarssl.analyze(options.cube, stars, library=library, progress=options.progress)
     status = _finish(analysis, options)
     if analysis.masses is not None:
-        comparison = stellarssl.compare(analysis.masses, stars)
-        _print_table(comparison)
+        _print_table(stellarssl.compare(analysis.masses, stars))
         print(
-            stellarssl.write_comparison(comparison, _output(options), overwrite=options.overwrite)
+            stellarssl.write_comparison(
+                analysis.masses, stars, _output(options), overwrite=options.overwrite
+            )
         )
     return status
 
