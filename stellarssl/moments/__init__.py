@@ -1,0 +1,7 @@
+"""From a cube to column density, velocity and velocity dispersion, in one pass over it."""
+
+from stellarssl.moments._maps import MomentMaps
+from stellarssl.moments._moments import moment_maps
+from stellarssl.moments._stream import Plan
+
+__all__ = ["MomentMaps", "Plan", "moment_maps"]

@@ -1,0 +1,260 @@
+"""The moment maps that every later station starts from."""
+
+import os
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_area
+from radio_beam import Beam
+
+from stellarssl._utils.exceptions import InputError, MissingInputError
+from stellarssl._utils.provenance import provenance
+from stellarssl._utils.quantities import as_quantity
+from stellarssl.moments._fits import read_maps, write_maps
+from stellarssl.tracers import N_H_PER_W_UNIT, Tracer
+
+__all__ = ["MomentMaps"]
+
+_KMS = u.km / u.s
+_CM2 = u.cm**-2
+_BOOKKEEPING = 1e22 * N_H_PER_W_UNIT
+
+
+@dataclass(frozen=True, eq=False)
+class MomentMaps:
+    """Integrated intensity, velocity and velocity dispersion on the sky, with their errors.
+
+    Made by `~stellarssl.moment_maps`, `read` or `from_maps`.
+
+    Attributes
+    ----------
+    moment0 : `~astropy.units.Quantity`
+        Integrated main-beam temperature [K km/s], float32 (y, x); NaN where nothing is detected.
+    v_los, sigma_v : `~astropy.units.Quantity`
+        Intensity-weighted mean velocity, and the root of the second central moment [km/s];
+        NaN where nothing is detected, the latter also where noise makes its square negative.
+    errors : dict of `~astropy.units.Quantity`
+        One standard deviation of ``moment0``, ``v_los``, ``sigma_v`` and, with a tracer, ``n_hi``.
+    mask : ndarray of bool
+        (y, x): detected, with an intensity above zero.
+    coverage : ndarray of bool
+        (y, x): observed.
+    noise : `~astropy.units.Quantity`
+        Of a channel [K]; zero where there is none.
+    moment0_limit : `~astropy.units.Quantity`
+        Three standard deviations of the integral over the typical line [K km/s]; in a noise-free
+        cube the faintest that is detected.
+    tracer : `~stellarssl.Tracer` or None
+        The line.
+    distance : `~astropy.units.Quantity` or None
+        In pc.
+    beam : `~radio_beam.Beam` or None
+        The resolution.
+    channel_width : `~astropy.units.Quantity`
+        In km/s; zero if unknown.
+    wcs : `~astropy.wcs.WCS`
+        Of the sky, 2-D.
+    sigma_instrument : `~astropy.units.Quantity`
+        What a line at rest, of gas at 10 K, would show [km/s]: kT / m of the molecule and dv^2 / 12
+        of the channel, in quadrature.
+    max_recoverable_scale : `~astropy.units.Quantity` or None
+        The largest angle that an interferometer sees.
+    meta : dict
+        Where all this is from: str, float, int and bool.
+    peak : `~astropy.units.Quantity` or None
+        The brightest channel of the signal [K].
+    """
+
+    moment0: u.Quantity
+    v_los: u.Quantity
+    sigma_v: u.Quantity
+    errors: dict[str, u.Quantity]
+    mask: np.ndarray
+    coverage: np.ndarray
+    noise: u.Quantity
+    moment0_limit: u.Quantity
+    tracer: Tracer | None
+    distance: u.Quantity | None
+    beam: Beam | None
+    channel_width: u.Quantity
+    wcs: WCS
+    sigma_instrument: u.Quantity
+    max_recoverable_scale: u.Quantity | None
+    meta: dict
+    peak: u.Quantity | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.mask.shape
+
+    @property
+    def pixel_scale(self) -> u.Quantity:
+        """The side of a square pixel of the same area, at the reference pixel."""
+        return (np.sqrt(proj_plane_pixel_area(self.wcs)) * u.deg).to(u.arcsec)
+
+    @property
+    def n_hi(self) -> u.Quantity:
+        """Column of hydrogen nuclei [cm^-2], ``tracer.n_h_per_w`` times ``moment0``."""
+        if self.tracer is None:
+            rule = "must be given for a column: a line's name, or N_H per K km/s"
+            raise MissingInputError("tracer", rule)
+        return (self.moment0 * self.tracer.n_h_per_w).to(_CM2)
+
+    @classmethod
+    def from_maps(
+        cls,
+        *,
+        n_h: u.Quantity,
+        v_los: u.Quantity,
+        sigma_v: u.Quantity,
+        wcs: WCS,
+        errors: dict[str, u.Quantity] | None = None,
+        distance: u.Quantity | str | None = None,
+        beam: Beam | None = None,
+    ) -> "MomentMaps":
+        """Put maps together that are not from one cube, such as dust columns and N2H+ lines.
+
+        Parameters
+        ----------
+        n_h : `~astropy.units.Quantity`
+            Column of hydrogen nuclei, N(HI) + 2 N(H2), shape (y, x). Detected is what is above
+            zero here and finite in all three.
+        v_los, sigma_v : `~astropy.units.Quantity`
+            Velocity and velocity dispersion on the same pixels.
+        wcs : `~astropy.wcs.WCS`
+            Of the sky.
+        errors : dict of `~astropy.units.Quantity`, optional
+            One standard deviation of ``n_h``, ``v_los`` and ``sigma_v``, as far as known. With
+            that of ``n_h``, three times it is the limit where nothing is detected; without, the
+            lowest column is.
+        distance : `~astropy.units.Quantity` or str, optional
+            Of the gas.
+        beam : `~radio_beam.Beam`, optional
+            The coarser of the maps' resolutions.
+
+        Returns
+        -------
+        maps : `MomentMaps`
+            Its tracer is a bookkeeper, 1e22 cm^-2 per K km/s; noise and channel width are zero.
+
+        Raises
+        ------
+        InputError
+            If a map has another unit or shape, or nothing is detected.
+
+        Examples
+        --------
+        >>> import astropy.units as u
+        >>> import numpy as np
+        >>> from astropy.wcs import WCS
+        >>> sky = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.01, "CDELT2": 0.01})
+        >>> ones = np.ones((4, 5))
+        >>> maps = MomentMaps.from_maps(
+        ...     n_h=2e22 * ones / u.cm**2, v_los=ones * u.km / u.s, sigma_v=ones * u.km / u.s, wcs=sky
+        ... )
+        >>> print(maps.n_hi[0, 0])
+        2e+22 1 / cm2
+        """
+        n_h = _as_map("n_h", n_h, _CM2, None)
+        v_los, sigma_v = (
+            _as_map(name, value, _KMS, n_h.shape)
+            for name, value in (("v_los", v_los), ("sigma_v", sigma_v))
+        )
+        coverage = np.isfinite(n_h.value)
+        mask = coverage & (n_h.value > 0) & np.isfinite(v_los.value) & (sigma_v.value >= 0)
+        if not mask.any():
+            raise InputError("n_h", "must be above zero somewhere, with a v_los and a sigma_v")
+        known = _known_errors(errors or {}, n_h.shape)
+        limit = (
+            3 * known["n_hi"]
+            if np.isfinite(known["n_hi"].value).any()
+            else (np.full(n_h.shape, n_h.value[mask].min(), np.float32) * _CM2)
+        )
+        k_kms = u.K * _KMS
+        return cls(
+            moment0=_blank((n_h / _BOOKKEEPING).to(k_kms), mask),
+            v_los=_blank(v_los, mask),
+            sigma_v=_blank(sigma_v, mask),
+            errors={"moment0": (known["n_hi"] / _BOOKKEEPING).to(k_kms), **known},
+            mask=mask,
+            coverage=coverage,
+            noise=np.zeros(n_h.shape, np.float32) * u.K,
+            moment0_limit=(limit / _BOOKKEEPING).to(k_kms),
+            tracer=Tracer(
+                name="column map",
+                rest_frequency=None,
+                n_h_per_w=_BOOKKEEPING,
+                kind="simulation",
+                mass=28 * u.u,
+                citation="the user",
+                assumptions="the column is given",
+            ),
+            distance=as_quantity("distance", distance, u.pc),
+            beam=beam,
+            channel_width=0 * _KMS,
+            wcs=wcs.celestial,
+            sigma_instrument=0 * _KMS,
+            max_recoverable_scale=None,
+            meta={**provenance(), "source": "maps"},
+        )
+
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+        """Write a FITS file: an image extension a map, and a table of all that is no map.
+
+        Parameters
+        ----------
+        path : path-like
+            Ends in ``.fits`` or ``.fits.gz``.
+        overwrite : bool, optional
+            Whether a file that is there may be replaced.
+        """
+        write_maps(self, path, overwrite=overwrite)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> "MomentMaps":
+        """Read what `write` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Returns
+        -------
+        maps : `MomentMaps`
+            The same.
+
+        Raises
+        ------
+        InputError
+            If there is no such file, or it is another kind of file.
+        """
+        return cls(**read_maps(path))
+
+
+def _as_map(name: str, value: object, unit: u.UnitBase, shape: tuple | None) -> u.Quantity:
+    value = as_quantity(name, value, unit, positive=False)
+    if value is None or value.ndim != 2 or (shape is not None and value.shape != shape):
+        rule = f"must be a map of shape {'(y, x)' if shape is None else shape}"
+        raise InputError(name, rule, None if value is None else value.shape)
+    return value.astype(np.float32)
+
+
+def _known_errors(errors: dict, shape: tuple[int, int]) -> dict[str, u.Quantity]:
+    units = {"n_h": _CM2, "v_los": _KMS, "sigma_v": _KMS}
+    for name in errors:
+        if name not in units:
+            raise InputError("errors", f"must be of {', '.join(units)}", name)
+    return {
+        "n_hi" if name == "n_h" else name: _as_map(f"errors[{name!r}]", errors[name], unit, shape)
+        if name in errors
+        else np.full(shape, np.nan, np.float32) * unit
+        for name, unit in units.items()
+    }
+
+
+def _blank(image: u.Quantity, mask: np.ndarray) -> u.Quantity:
+    return np.where(mask, image, np.float32(np.nan) * image.unit)

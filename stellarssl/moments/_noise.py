@@ -1,0 +1,253 @@
+"""Noise: known before anything is called signal.
+
+An estimate rests on a bounded sample of channels, cell by cell of the map, and on values below zero
+alone: a line adds to what is above zero only, so that even a band that is full of lines shows its
+noise there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from stellarssl.moments._kernel import compiled
+
+__all__ = [
+    "N_LAGS",
+    "N_RUNS",
+    "RUN",
+    "CellGrid",
+    "correlation_length",
+    "fill_cells",
+    "measure_cells",
+    "sample_channels",
+]
+
+N_RUNS, RUN = 4, 10
+"""The sample: how many runs of how many consecutive channels."""
+
+N_LAGS = 4
+_LEAST = 32
+"""Negative values that a cell must have; with fewer it takes its neighbours' noise."""
+
+_NORMAL = 1.482602  # sigma over the median of |x| of a Gaussian
+_CLIP = 3.5
+_KEPT = 0.9939  # what a Gaussian's variance keeps when cut at 3.5 sigma
+
+
+def sample_channels(n_channels: int) -> list[slice]:
+    """Return the runs of consecutive channels that the noise is sampled from.
+
+    Parameters
+    ----------
+    n_channels : int
+        In the cube.
+
+    Returns
+    -------
+    runs : list of slice
+        The whole band of a short cube, else four runs of ten channels evenly over the band, clear
+        of its ends.
+    """
+    if n_channels <= N_RUNS * RUN:
+        return [slice(0, n_channels)]
+    starts = (n_channels * (np.arange(N_RUNS) + 0.5) / N_RUNS - RUN / 2).astype(int)
+    return [slice(int(start), int(start) + RUN) for start in starts]
+
+
+@dataclass(frozen=True)
+class CellGrid:
+    """Square cells over a map, anchored to its reference pixel so that a cutout has the same.
+
+    Attributes
+    ----------
+    size : int
+        Of a cell, in pixels.
+    origin : tuple of int
+        The first pixel (y, x) of the first cell, zero or below.
+    shape : tuple of int
+        Cells along y and x.
+    """
+
+    size: int
+    origin: tuple[int, int]
+    shape: tuple[int, int]
+
+    @classmethod
+    def over(
+        cls, map_shape: tuple[int, int], reference: tuple[float, float], beam_pixels: float
+    ) -> "CellGrid":
+        """Lay cells of eight pixels, or two beams, over a map.
+
+        Parameters
+        ----------
+        map_shape : tuple of int
+            Pixels (y, x).
+        reference : tuple of float
+            The reference pixel (y, x), 0-based.
+        beam_pixels : float
+            Width of the beam.
+        """
+        size = int(np.clip(np.ceil(2 * beam_pixels), 8, 64))
+        origin = tuple(int(np.floor(pixel)) % size for pixel in reference)
+        origin = tuple(first - size if first else 0 for first in origin)
+        shape = tuple(-(-(n - first) // size) for n, first in zip(map_shape, origin, strict=True))
+        return cls(size, origin, shape)
+
+    def row_pixels(self, row: int, n_y: int) -> slice:
+        """Return the rows of pixels, of ``n_y``, that a row of cells holds."""
+        first = self.origin[0] + row * self.size
+        return slice(max(first, 0), min(first + self.size, n_y))
+
+    def interpolate(self, cells: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Interpolate between the cells' centres.
+
+        Parameters
+        ----------
+        cells : ndarray, shape (y, x) of cells
+            Values.
+        rows, columns : slice
+            The pixels that are wanted.
+
+        Returns
+        -------
+        values : ndarray of float32
+            Values at the pixels; constant beyond the outermost centres.
+        """
+        (y, fy), (x, fx) = (
+            self._between(pixels, axis) for axis, pixels in enumerate((rows, columns))
+        )
+        y1, x1 = (np.minimum(i + 1, n - 1) for i, n in zip((y, x), cells.shape, strict=True))
+        along_x = cells[:, x] * (1 - fx) + cells[:, x1] * fx
+        values = along_x[y] * (1 - fy[:, None]) + along_x[y1] * fy[:, None]
+        return values.astype(np.float32)
+
+    def _between(self, pixels: slice, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cell before each pixel and how far the pixel is towards the next."""
+        centre = self.origin[axis] + (self.size - 1) / 2
+        position = (np.arange(pixels.start, pixels.stop) - centre) / self.size
+        position = np.clip(position, 0, self.shape[axis] - 1)
+        before = position.astype(int)
+        return before, position - before
+
+
+@compiled
+def negative_scatter(values: np.ndarray) -> float:
+    """Return the scatter of the values below zero about zero, outliers left out.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n,)
+        Minus the values below zero.
+
+    Returns
+    -------
+    sigma : float
+        The standard deviation of the Gaussian that the values are one side of.
+    """
+    sigma = _NORMAL * np.median(values)
+    for _ in range(2):
+        total, number = 0.0, 0
+        limit = np.float32(_CLIP * sigma)
+        for value in values:
+            kept = value < limit
+            total += value * value * kept
+            number += kept
+        sigma = np.sqrt(total / max(number, 1) / _KEPT)
+    return sigma
+
+
+@compiled
+def measure_cells(sample, run, size, first, stride, sigma, sums):  # noqa: ANN001, ANN201, PLR0913
+    """Measure the noise of a row of cells and its correlation between channels.
+
+    Parameters
+    ----------
+    sample : ndarray of float32, shape (v, y, x)
+        Values [K]; runs of ``run`` consecutive channels, one after the other.
+    run : int
+        Channels in a run.
+    size : int
+        Of a cell, in pixels.
+    first : int
+        The first pixel of the first cell, zero or below.
+    stride : int
+        The correlation is measured in one of this many cells.
+    sigma : ndarray of float64, shape (cells,)
+        Set to the noise, NaN where too few values are below zero.
+    sums : ndarray of float64, shape (2, N_LAGS + 1)
+        Added to: products at lags of 0 ... `N_LAGS` channels over sigma^2, and the squares of the
+        first value of each pair. Given that one value is below zero, the mean of the other is the
+        correlation times the first, whatever the selection does to the first.
+    """
+    n_channels, n_y, n_x = sample.shape
+    buffer = np.empty(n_channels * n_y * size + 1, np.float32)
+    for cell in range(sigma.size):
+        left, right = max(first + cell * size, 0), min(first + (cell + 1) * size, n_x)
+        n = 0
+        for v in range(n_channels):
+            for y in range(n_y):
+                for x in range(left, right):
+                    value = sample[v, y, x]
+                    buffer[n] = -value
+                    n += (value < 0) & (value > -np.inf)  # as likely as not: no branch
+        sigma[cell] = negative_scatter(buffer[:n]) if n >= _LEAST else np.nan
+        if cell % stride == 0 and n >= _LEAST:
+            _add_products(sample[:, :, left:right], run, sigma[cell], sums)
+
+
+@compiled
+def _add_products(sample, run, sigma, sums):  # noqa: ANN001, ANN202
+    n_channels, n_y, n_x = sample.shape
+    limit = 3 * sigma
+    for v in range(n_channels):
+        for lag in range(min(N_LAGS + 1, run - v % run)):
+            product, square = 0.0, 0.0
+            for y in range(n_y):
+                for x in range(n_x):
+                    a, b = sample[v, y, x], sample[v + lag, y, x]
+                    if -limit < a < 0 and -limit < b < limit:
+                        product += a * b
+                        square += a * a
+            sums[0, lag] += product / sigma**2
+            sums[1, lag] += square / sigma**2
+
+
+def correlation_length(sums: np.ndarray) -> float:
+    """Return by how much correlation between channels raises the variance of their sum.
+
+    Parameters
+    ----------
+    sums : ndarray of float64, shape (2, N_LAGS + 1)
+        From `measure_cells`.
+
+    Returns
+    -------
+    kappa : float
+        1 + 2 (rho_1 + rho_2 + ...), up to the first lag at which rho is below 0.05; 1 or more.
+    """
+    if sums[1, 0] == 0:
+        return 1.0
+    rho = sums[0, 1:] / np.maximum(sums[1, 1:], 1e-300)
+    ends = np.flatnonzero(rho < 0.05)
+    return 1 + 2 * float(np.sum(rho[: ends[0] if ends.size else None]))
+
+
+def fill_cells(sigma: np.ndarray) -> np.ndarray:
+    """Give cells without a measurement the noise of the nearest that has one.
+
+    Parameters
+    ----------
+    sigma : ndarray of float64, shape (y, x) of cells
+        Noise; NaN where there is none. Not all NaN.
+
+    Returns
+    -------
+    filled : ndarray of float64
+        Finite everywhere.
+    """
+    missing = np.isnan(sigma)
+    if not missing.any():
+        return sigma
+    nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+    return sigma[tuple(nearest)]
