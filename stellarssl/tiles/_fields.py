@@ -92,8 +92,11 @@ def summable_fields(maps: MomentMaps) -> Fields:
     sigma = np.asarray(maps.sigma_v.to_value(_KMS), dtype=np.float64)
     error = maps.errors["moment0"].to_value(k_kms) * n_h_per_w
     limit = maps.moment0_limit.to_value(k_kms) * n_h_per_w
+    # noise can make a variance negative, where it hides how narrow the line is
+    sigma_instrument = float(maps.sigma_instrument.to_value(_KMS))
+    sigma = np.where(np.isfinite(sigma), sigma, sigma_instrument)
     observed = np.asarray(maps.coverage, dtype=bool)
-    detected = observed & maps.mask & np.isfinite(column) & np.isfinite(v) & np.isfinite(sigma)
+    detected = observed & maps.mask & np.isfinite(column) & np.isfinite(v)
     known = observed & np.isfinite(limit)
     typical_limit = float(np.median(limit[known])) if known.any() else 0.0
     v_reference = float(np.median(v[detected])) if detected.any() else 0.0
@@ -110,7 +113,6 @@ def summable_fields(maps: MomentMaps) -> Fields:
         ],
         axis=-1,
     ).astype(np.float64)
-    sigma_instrument = float(maps.sigma_instrument.to_value(_KMS))
     return Fields(array, v_reference, sigma_instrument, typical_limit)
 
 

@@ -75,7 +75,7 @@ def _scale(xy: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             np.hypot(*np.diff(xy.swapaxes(-1, -2), axis=-1)) / spacing,
         ]
     )
-    rates = rates.reshape(2, xy.shape[1], -1)
+    rates = rates.reshape(2, xy.shape[1], _N_NODES * (_N_NODES - 1))
     smooth = (rates.max(axis=-1) < 2 * rates.min(axis=-1)).all(axis=0)  # False for NaN
     return np.median(rates, axis=-1).max(axis=0), smooth
 
