@@ -123,7 +123,9 @@ class SelfDistillation(lightning.LightningModule):
             (stage.n_local, stage.local_size, stage.local_scale),
         ]
         views = make_views(flames, self.preset.views, plan, self.scaling)
-        terms = self.terms(*views, self._mask(len(flames), stage), len(flames))
+        mask = self.draw_mask(len(flames), stage)
+        temperature = self._teacher_temperature()
+        terms = self.terms(*views, mask, len(flames), temperature=temperature)
         weights = self.preset.loss
         loss = (
             weights.dino * terms["dino"]
@@ -135,7 +137,13 @@ class SelfDistillation(lightning.LightningModule):
         return loss
 
     def terms(
-        self, large: torch.Tensor, small: torch.Tensor, mask: torch.Tensor, n: int
+        self,
+        large: torch.Tensor,
+        small: torch.Tensor,
+        mask: torch.Tensor,
+        n: int,
+        *,
+        temperature: float,
     ) -> dict[str, torch.Tensor]:
         """Compute the three terms of the loss.
 
@@ -147,6 +155,8 @@ class SelfDistillation(lightning.LightningModule):
             bool (2 n, rows, columns): patches hidden from the student.
         n : int
             Flames in the batch.
+        temperature : float
+            Of the teacher's softmax.
 
         Returns
         -------
@@ -165,7 +175,6 @@ class SelfDistillation(lightning.LightningModule):
             classes.append(student.tokens(small)[:, 0])
         answer_class = student.class_head(torch.cat(classes)).float().unflatten(0, (-1, n))
         answer_patch = student.patch_head(answer[:, skip:][hidden]).float()
-        temperature = self._teacher_temperature()
         with torch.autocast(large.device.type, enabled=False):
             return {
                 "dino": self.loss.class_term(target_class, answer_class, temperature),
@@ -177,10 +186,23 @@ class SelfDistillation(lightning.LightningModule):
         seed = (self.preset.data.seed << 40) + (self.global_rank << 32) + self.micro_step
         torch.manual_seed(seed)
 
-    def _mask(self, n: int, stage: Stage) -> torch.Tensor:
-        """Draw blocks of hidden patches; lightly draws them from Python's generator."""
+    def draw_mask(self, n: int, stage: Stage) -> torch.Tensor:
+        """Draw blocks of patches to hide from the student.
+
+        Parameters
+        ----------
+        n : int
+            Flames in the batch.
+        stage : `Stage`
+            Gives the size of the views.
+
+        Returns
+        -------
+        mask : `~torch.Tensor`
+            bool (2 n, rows, columns).
+        """
         loss, grid = self.preset.loss, stage.global_size // self.preset.network.patch_size
-        state = random.getstate()
+        state = random.getstate()  # lightly draws from Python's generator
         random.seed(torch.randint(2**31, (1,)).item())
         mask = random_block_mask(
             (2 * n, grid, grid),

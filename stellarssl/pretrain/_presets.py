@@ -8,7 +8,7 @@ from pathlib import Path
 from stellarssl._utils.exceptions import InputError
 from stellarssl.pretrain._views import ViewSettings
 
-__all__ = ["PRESETS", "Preset", "Stage", "read_preset"]
+__all__ = ["PRESETS", "Preset", "Stage", "preset_from_dict", "read_preset"]
 
 _FOLDER = Path(__file__).parent / "presets"
 
@@ -190,13 +190,34 @@ def read_preset(preset: str | os.PathLike) -> Preset:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"preset {path.name}", f"must be TOML ({error})") from error
-    unknown = sorted(set(record) - set(_SECTIONS) - {"stages"})
+    return preset_from_dict({"name": path.stem} | record)
+
+
+def preset_from_dict(record: dict) -> Preset:
+    """Build a preset from its sections, refusing what it does not know.
+
+    Parameters
+    ----------
+    record : dict
+        ``name``, the sections, and ``stages``: a list of sections.
+
+    Returns
+    -------
+    preset : `Preset`
+        Checked.
+
+    Raises
+    ------
+    InputError
+        If a section, a key or a value is wrong.
+    """
+    unknown = sorted(set(record) - set(_SECTIONS) - {"stages", "name"})
     if unknown:
         rule = f"has sections {', '.join((*_SECTIONS, 'stages'))} and no others"
-        raise InputError(f"preset {path.name}", rule, unknown)
+        raise InputError("preset", rule, unknown)
     sections = {name: _section(name, _SECTIONS[name], record.get(name, {})) for name in _SECTIONS}
     stages = tuple(_section("stages", Stage, stage) for stage in record.get("stages", []))
-    return _checked(Preset(path.stem, stages=stages, **sections))
+    return _checked(Preset(record["name"], stages=stages, **sections))
 
 
 def _section(name: str, kind: type, record: dict) -> object:

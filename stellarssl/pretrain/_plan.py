@@ -1,0 +1,92 @@
+"""What a training run would take, from one small step of each stage."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from stellarssl.pretrain._module import SelfDistillation
+from stellarssl.pretrain._presets import Preset, Stage
+from stellarssl.pretrain._views import make_views
+
+__all__ = ["describe"]
+
+_TRIED = 2
+_BYTES_PER_PARAMETER = 4 * 4  # weight, gradient and two moments of AdamW, float32
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of one flame in one stage."""
+
+    operations: float
+    seconds: float
+    activations: float
+
+
+def _try(module: SelfDistillation, stage: Stage) -> _Cost:
+    """Run a step with few flames forwards and backwards; count and time it."""
+    preset = module.preset
+    flames = torch.rand(_TRIED, 3, preset.data.size, preset.data.size)
+    views = make_views(
+        flames,
+        preset.views,
+        [
+            (2, stage.global_size, stage.global_scale),
+            (stage.n_local, stage.local_size, stage.local_scale),
+        ],
+        module.scaling,
+    )
+    mask = module.draw_mask(_TRIED, stage)
+    kept = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    counter = FlopCounterMode(display=False)
+    start = time.perf_counter()
+    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        terms = module.terms(*views, mask, _TRIED, temperature=0.05)
+        sum(terms.values()).backward()
+    seconds = time.perf_counter() - start
+    weights = {parameter.data_ptr() for parameter in module.parameters()}
+    activations = sum(size for pointer, size in kept.items() if pointer not in weights)
+    module.zero_grad()
+    operations = counter.get_total_flops()
+    return _Cost(operations / _TRIED, seconds / _TRIED, activations / _TRIED)
+
+
+def describe(preset: Preset) -> str:
+    """Tell what a run would take; see `~stellarssl.pretrain.plan`."""
+    module = SelfDistillation(preset)
+    settings = preset.optimizer
+    student = sum(parameter.numel() for parameter in module.student.parameters())
+    begun, operations, seconds, activations = 0.0, 0.0, 0.0, 0.0
+    for stage in preset.stages:
+        cost = _try(module, stage)
+        flames = (stage.until - begun) * settings.steps * preset.effective_batch
+        operations += cost.operations * flames
+        seconds += cost.seconds * flames
+        activations = max(activations, cost.activations * settings.batch_size)
+        begun = stage.until
+    images = settings.steps * preset.effective_batch
+    memory = student * (_BYTES_PER_PARAMETER + 4) + activations
+    return "\n".join(
+        (
+            f"preset      {preset.name}: {preset.network.architecture}, {student:,} parameters",
+            f"flames      {images:,} shown, {min(images, preset.data.n_flames):,} distinct",
+            f"steps       {settings.steps:,} of {preset.effective_batch:,} flames",
+            f"operations  {operations:.2g} floating-point operations",
+            f"memory      about {memory / 1e9:.1f} GB",
+            f"time here   about {_duration(seconds)} on the processor in float32",
+        )
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("years", 3.156e7), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
