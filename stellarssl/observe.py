@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, replace
 import astropy.units as u
 import numpy as np
 from astropy.wcs.utils import proj_plane_pixel_area
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.ndimage import gaussian_filter
 
 from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
@@ -291,4 +291,4 @@ def _beam_profile(fwhm: float) -> np.ndarray:
     """Give the one-dimensional kernel that `_smooth` applies along each axis."""
     impulse = np.zeros(2 * int(4 * fwhm) + 9)
     impulse[impulse.size // 2] = 1.0
-    return gaussian_filter1d(impulse, fwhm / _FWHM)
+    return gaussian_filter(impulse, fwhm / _FWHM)
