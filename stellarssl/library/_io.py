@@ -1,13 +1,14 @@
 """A library as a FITS file: compressed maps, labels, scalars, features, token statistics."""
 
 import json
-import zlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
+from astropy.utils.exceptions import AstropyWarning
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
@@ -81,9 +82,11 @@ def read(path: Path) -> dict:
     if not path.is_file():
         raise InputError("library", f"{rule}; there is no such file", str(path))
     try:
-        with fits.open(path, memmap=False) as hdus:
-            return _fields(hdus)
-    except (OSError, KeyError, ValueError, TypeError, IndexError, zlib.error) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", AstropyWarning)  # a truncated file is but warned of
+            with fits.open(path, memmap=False) as hdus:
+                return _fields(hdus)
+    except (OSError, KeyError, ValueError, TypeError, IndexError, AstropyWarning) as error:
         raise InputError("library", f"{rule} ({error})", str(path)) from error
 
 

@@ -21,8 +21,8 @@ from stellarssl.tiles import Scalars, gas_mass, tile_scalars
 
 __all__ = ["DEFAULT_BLOCKS", "TILE_WIDTH", "ReferenceLibrary"]
 
-DEFAULT_BLOCKS = ("centre@0.125", "centre@0.5")
-"""The blocks of features that masses are read from, chosen by protostar on the shipped library."""
+DEFAULT_BLOCKS = ("centre@0.125",)
+"""The features that masses are read from: what lies within 0.016 pc of the star."""
 
 TILE_WIDTH = 0.5 * u.pc
 """The side of every row's maps."""
@@ -157,9 +157,7 @@ class ReferenceLibrary:
             If it is a library as observed: write the one as simulated.
         """
         if self.observation is not None:
-            raise InputError(
-                "library", "is written as simulated, not as observed", self.observation
-            )
+            raise InputError("library", "must be as simulated, not as observed", self.observation)
         _io.write(self, Path(path), overwrite=overwrite)
 
     @classmethod

@@ -314,12 +314,17 @@ class _Whitening:
         spread = X.std(axis=0)
         constant = spread <= _SAME * np.abs(self.mean) + np.finfo(float).tiny
         self.scale = np.where(constant, np.inf, spread)
+        if constant.all():
+            self.pca = None
+            return
         standard = (X - self.mean) / self.scale
         self.pca = PCA(min(n_components, *X.shape), whiten=True, svd_solver="full").fit(standard)
         variance = self.pca.explained_variance_
         self.rank = max(1, int(np.sum(variance > _RANK * variance[0])))
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
+        if self.pca is None:
+            return np.zeros((len(X), 1))
         return self.pca.transform((X - self.mean) / self.scale)[:, : self.rank]
 
 

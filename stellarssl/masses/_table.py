@@ -20,7 +20,7 @@ __all__ = ["MAX_MASS", "mass_table"]
 MAX_MASS = 8 * u.solMass
 """Above it stars heat and push their gas, which no simulation of the library knows of."""
 
-N_NEIGHBORS, N_COMPONENTS, SCALARS = 5, 20, True
+N_NEIGHBORS, N_COMPONENTS, SCALARS = 10, 10, True  # chosen by protostar on the shipped library
 
 _LABEL = (
     "mass is the simulation's sink mass: all that was accreted within 0.023 pc, without outflows "

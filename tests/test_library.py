@@ -1,0 +1,335 @@
+import os
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.config import set_temp_cache
+from astropy.io import fits
+
+from stellarssl._utils.exceptions import EncoderMismatchError, InputError, OutputExistsError
+from stellarssl.encoder import Encoder
+from stellarssl.library import DEFAULT_BLOCKS, ReferenceLibrary, _cache
+from stellarssl.library._tokens import off_centre, token_statistics
+from stellarssl.observe import Observation, observe_maps
+from stellarssl.tiles import tile_scalars
+
+KMS = u.km / u.s
+TELESCOPE = Observation(6.0, 0.1, 0.1, 0.07, 1e21)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path):
+    with set_temp_cache(tmp_path):
+        yield tmp_path
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder.random(
+        architecture="test_vit", width=64, n_registers=0, device="cpu", dtype="float32"
+    )
+
+
+def _inputs(n=12, seed=0):
+    rng = np.random.default_rng(seed)
+    smooth = np.cumsum(np.cumsum(rng.normal(size=(3, n, 64, 64)), axis=2), axis=3) / 64
+    return {
+        "n_h": 10 ** (22 + 0.3 * smooth[0]) * u.cm**-2,
+        "v_los": (5 + smooth[1]) * KMS,
+        "sigma_v": np.abs(smooth[2]) * KMS,
+        "mass": np.where(np.arange(n) % 4 == 3, np.nan, 10 ** rng.uniform(-1, 1, n)) * u.Msun,
+        "group": [f"{'none' if i % 4 == 3 else 'star'}{i // 2}" for i in range(n)],
+    }
+
+
+@pytest.fixture
+def library():
+    sims = np.array(["a"] * 4 + ["b"] * 8)
+    return ReferenceLibrary.from_maps(
+        **_inputs(), columns={"sim": sims, "depth": np.full(12, 4) * u.pc}, meta={"title": "test"}
+    )
+
+
+# making one
+
+
+def test_velocities_are_relative_to_the_column_weighted_mean():
+    inputs = _inputs(1)
+    inputs["n_h"] = np.full((1, 64, 64), 1e22) / u.cm**2
+    inputs["v_los"] = np.zeros((1, 64, 64)) * KMS
+    inputs["n_h"][0, :, :32] *= 3
+    inputs["v_los"][0, :, :32] = 4 * KMS
+    library = ReferenceLibrary.from_maps(**inputs)
+    # the mean is 3/4 of 4 km/s
+    np.testing.assert_allclose(library.maps[0, 1, 0, [0, 63]], [1, -3], rtol=1e-6)
+    assert library.maps.dtype == np.float32
+
+
+def test_gas_mass_by_hand():
+    inputs = _inputs(1)
+    inputs["n_h"] = np.full((1, 64, 64), 1e22) / u.cm**2
+    library = ReferenceLibrary.from_maps(**inputs)
+    # 1e22 cm^-2 * 1.4 * 1.6726e-24 g * (0.5 * 3.0857e18 cm)^2 / 1.9885e33 g
+    np.testing.assert_allclose(library.table["gas_mass"].to_value(u.Msun), 28.03, rtol=1e-3)
+
+
+def test_units_are_converted():
+    inputs = _inputs()
+    expected = ReferenceLibrary.from_maps(**inputs)
+    inputs |= {
+        "n_h": inputs["n_h"].to(u.m**-2),
+        "v_los": inputs["v_los"].to(u.m / u.s),
+        "mass": inputs["mass"].to(u.kg),
+    }
+    converted = ReferenceLibrary.from_maps(**inputs)
+    np.testing.assert_allclose(converted.maps, expected.maps, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(converted.table["mass"], expected.table["mass"])
+
+
+def test_labels(library):
+    table = library.table
+    assert list(table["has_star"]) == [True, True, True, False] * 3
+    assert list(table["clump"]) == list(table["group"])
+    assert table["mass"].unit == u.Msun
+    assert table["depth"].unit == u.pc
+    assert library.meta == {"title": "test"}
+    np.testing.assert_array_equal(library.scalars.array, tile_scalars(library.maps)[1])
+    assert repr(library).startswith("<ReferenceLibrary of 12 maps of 6 stars")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"n_h": np.ones((12, 64, 64)) * u.K},
+            "n_h: must be maps in a unit convertible to 1 / cm2",
+        ),
+        ({"v_los": np.ones((12, 32, 32)) * KMS}, r"v_los: must have shape \(n, 64, 64\); got"),
+        ({"v_los": np.ones((3, 64, 64)) * KMS}, "n_h: must be as many maps as v_los and sigma_v"),
+        ({"sigma_v": np.full((12, 64, 64), np.nan) * KMS}, "sigma_v: must be finite everywhere"),
+        ({"n_h": np.zeros((12, 64, 64)) * u.cm**-2}, "n_h: must be above zero"),
+        ({"mass": np.ones(12)}, "mass: must be in a unit convertible to solMass"),
+        ({"mass": -np.ones(12) * u.Msun}, "mass: must be above zero, or NaN"),
+        ({"group": ["a", "b"]}, "group: must hold one value for each of the 12 maps; got"),
+        ({"columns": {"colour": 1}}, "columns: must be among sim, star, .*; got 'colour'"),
+    ],
+)
+def test_refuses_inputs(changes, message):
+    with pytest.raises(InputError, match=message):
+        ReferenceLibrary.from_maps(**(_inputs() | changes))
+
+
+# rows
+
+
+def test_select_and_exclude(library, encoder):
+    library = library.embed(encoder)
+    stars = library.select(library.table["has_star"])
+    assert len(stars) == 9
+    np.testing.assert_array_equal(stars.features.array[3], library.features.array[4])
+    np.testing.assert_array_equal(stars.scalars.array[3], library.scalars.array[4])
+    assert set(library.exclude(sim="a").table["sim"]) == {"b"}
+    assert stars.sha256 != library.sha256
+    with pytest.raises(InputError, match="sim: must be among a, b; got 's9'"):
+        library.exclude(sim="s9")
+    with pytest.raises(InputError, match="rows: must leave at least one row; got 0"):
+        library.exclude(sim=["a", "b"])
+    with pytest.raises(InputError, match="rows: must index the 12 rows of the library"):
+        library.select([50])
+
+
+# files
+
+
+def test_round_trip(library, encoder, tmp_path):
+    library = library.embed(encoder)
+    path = tmp_path / "library.fits"
+    library.write(path)
+    back = ReferenceLibrary.read(path)
+    # to half a step of 0.002 dex and km/s, and float32
+    np.testing.assert_allclose(back.maps, library.maps, atol=0.0010021, rtol=0)
+    assert back.maps.dtype == np.float32
+    assert back.table.colnames == library.table.colnames
+    for name in ("sim", "group", "clump", "has_star", "star"):
+        np.testing.assert_array_equal(back.table[name], library.table[name])
+    for name in ("mass", "time", "depth", "gas_mass"):
+        np.testing.assert_array_equal(back.table[name].value, library.table[name].value)
+        assert back.table[name].unit == library.table[name].unit
+    np.testing.assert_array_equal(back.scalars.array, library.scalars.array)
+    assert back.scalars.names == library.scalars.names
+    np.testing.assert_array_equal(back.features.array, library.features.array)
+    assert dict(back.features.blocks) == dict(library.features.blocks)
+    np.testing.assert_array_equal(back.token_mean, library.token_mean)
+    np.testing.assert_array_equal(back.token_scale, library.token_scale)
+    assert back.meta == library.meta
+    back.check_encoder(encoder)
+    # what was rounded once stays as it is
+    back.write(path, overwrite=True)
+    np.testing.assert_array_equal(ReferenceLibrary.read(path).maps, back.maps)
+
+
+def test_the_file_is_fits_for_everyone(library, tmp_path):
+    library.write(tmp_path / "library.fits")
+    with fits.open(tmp_path / "library.fits", checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == [
+            "LOG_N_H", "V_LOS", "SIGMA_V", "TABLE", "SCALARS",
+        ]  # fmt: skip
+        assert hdus["V_LOS"].header["BUNIT"] == "km/s"
+    with pytest.raises(OutputExistsError, match="overwrite=True"):
+        library.write(tmp_path / "library.fits")
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "other", "text"])
+def test_refuses_files(library, kind, tmp_path):
+    path = tmp_path / "library.fits"
+    if kind == "truncated":
+        library.write(path)
+        os.truncate(path, path.stat().st_size // 3)
+    elif kind == "other":
+        fits.PrimaryHDU(np.zeros((3, 3))).writeto(path)
+    elif kind == "text":
+        path.write_text("not a library\n")
+    with pytest.raises(InputError, match="library: must name a library that Reference"):
+        ReferenceLibrary.read(path)
+
+
+# encoders
+
+
+def test_an_encoder_must_be_the_one_that_made_the_features(library, encoder):
+    with pytest.raises(EncoderMismatchError, match="library: has no features"):
+        library.check_encoder(encoder)
+    embedded = library.embed(encoder)
+    embedded.check_encoder(encoder)
+    other = Encoder.random(1, architecture="test_vit", width=64, n_registers=0, dtype="float32")
+    with pytest.raises(EncoderMismatchError, match="embedded with other weights"):
+        embedded.check_encoder(other)
+    with pytest.raises(EncoderMismatchError, match="embedded with other dtype"):
+        embedded.check_encoder(encoder.astype("bfloat16"))
+
+
+def test_only_the_blocks_asked_for(library, encoder):
+    everything = encoder.embed(library.maps, widths=(0.25, 0.5))
+    features = library.embed(encoder, blocks=["ring1@0.5", "cls@0.25"]).features
+    assert list(features.blocks) == ["ring1@0.5", "cls@0.25"]
+    np.testing.assert_allclose(
+        features.array, everything.select("ring1@0.5", "cls@0.25"), rtol=1e-4, atol=1e-5
+    )
+    assert list(library.embed(encoder).features.blocks) == list(DEFAULT_BLOCKS)
+    with pytest.raises(InputError, match="blocks: must be names such as"):
+        library.embed(encoder, blocks=["centre"])
+
+
+# through a telescope
+
+
+def test_as_a_telescope_would_have_seen_it(library, encoder):
+    seen = library.observed(TELESCOPE, encoder)
+    assert seen.observation == TELESCOPE.rounded()
+    maps, detected = observe_maps(library.maps, TELESCOPE.rounded())
+    np.testing.assert_array_equal(seen.maps, maps)
+    np.testing.assert_array_equal(seen.detected, detected)
+    np.testing.assert_array_equal(seen.scalars.array, tile_scalars(maps, detected)[1])
+    np.testing.assert_allclose(
+        seen.features.array, encoder.embed(maps, widths=(0.125,)).select(*DEFAULT_BLOCKS), rtol=1e-4,
+        atol=1e-5,
+    )  # fmt: skip
+    np.testing.assert_array_equal(seen.table["mass"], library.table["mass"])
+    np.testing.assert_array_equal(seen.token_mean, library.embed(encoder).token_mean)
+    with pytest.raises(InputError, match="library: has been observed already"):
+        seen.observed(TELESCOPE, encoder)
+    with pytest.raises(InputError, match="library: must be as simulated, not as observed"):
+        seen.write("never.fits")
+
+
+def _refuse(*_args, **_kwargs):
+    raise AssertionError("embedded again")
+
+
+def test_features_are_kept(library, encoder, monkeypatch):
+    first = library.observed(TELESCOPE, encoder)
+    monkeypatch.setattr(Encoder, "embed", _refuse)
+    second = library.observed(TELESCOPE, encoder)
+    np.testing.assert_array_equal(first.features.array, second.features.array)
+    assert dict(first.features.blocks) == dict(second.features.blocks)
+    second.check_encoder(encoder)
+    for changed in (library.select(slice(6)), library):
+        with pytest.raises(AssertionError, match="embedded again"):
+            changed.observed(Observation(9.0, 0.1, 0.1, 0.07, 1e21), encoder)
+    with pytest.raises(AssertionError, match="embedded again"):
+        library.observed(TELESCOPE, encoder.astype("bfloat16"))
+
+
+def test_a_damaged_cache_is_made_again(library, encoder):
+    first = library.observed(TELESCOPE, encoder)
+    (file,) = _cache.folder().iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    again = library.observed(TELESCOPE, encoder)
+    np.testing.assert_array_equal(first.features.array, again.features.array)
+
+
+def test_the_cache_has_a_limit(library, encoder, monkeypatch):
+    features = library.embed(encoder).features
+    (file,) = _cache.folder().iterdir()
+    size = file.stat().st_size
+    file.unlink()
+    monkeypatch.setattr(_cache, "_LIMIT_BYTES", int(2.5 * size))
+    for i, name in enumerate(["old", "used", "new"]):
+        _cache.save(name, features)
+        os.utime(_cache.folder() / f"{name}.safetensors", (1000 + i, 1000 + i))
+        if name == "used":
+            assert _cache.load("old") is not None  # which makes it the newer of the two
+    assert {file.stem for file in _cache.folder().iterdir()} == {"old", "new"}
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(library, encoder, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_cache, "save_file", full)
+    assert library.embed(encoder).features is not None
+    assert _cache.load("nothing") is None
+
+
+# tokens
+
+
+def test_token_statistics(encoder):
+    inputs = _inputs(20)
+    maps = ReferenceLibrary.from_maps(**inputs).maps
+    statistics = token_statistics(encoder, maps)
+    assert statistics.mean.shape == (8, 8, 64)
+    assert statistics.components.shape == (3, 64)
+    np.testing.assert_allclose(
+        statistics.components @ statistics.components.T, np.eye(3), atol=1e-5
+    )
+    for component in statistics.components:
+        assert component[np.abs(component).argmax()] > 0
+    assert (statistics.scale[:, 0] < 0).all()
+    assert (statistics.scale[:, 1] > 0).all()
+    np.testing.assert_array_equal(token_statistics(encoder, maps).mean, statistics.mean)
+
+
+def test_components_are_those_of_scikit_learn(encoder):
+    from sklearn.decomposition import PCA
+
+    maps = ReferenceLibrary.from_maps(**_inputs(10)).maps
+    tokens = encoder.patch_tokens(off_centre(maps))
+    flat = (tokens - tokens.mean(axis=0)).reshape(-1, 64)
+    peer = PCA(3, svd_solver="full").fit(flat).components_
+    ours = token_statistics(encoder, maps).components
+    np.testing.assert_allclose(np.abs(np.sum(peer * ours, axis=1)), 1, atol=1e-4)
+
+
+def test_tiles_are_shown_off_their_centre():
+    maps = np.zeros((400, 1, 64, 64), dtype=np.float32)
+    maps[:, :, 31:33, 31:33] = 1
+    mean = off_centre(maps).mean(axis=(0, 1))
+    # the star is everywhere, about as often, instead of always in the middle
+    assert mean.reshape(8, 8, 8, 8).mean(axis=(1, 3)).max() < 5 * mean.mean()
+    np.testing.assert_array_equal(np.sort(np.unique(off_centre(maps))), [0, 1])
+
+
+def test_without_features_there_are_no_tokens(library):
+    with pytest.raises(InputError, match="library: must be embedded first"):
+        _ = library.token_mean
