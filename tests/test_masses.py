@@ -1,10 +1,17 @@
+from itertools import pairwise
+
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.config import set_temp_cache
 from astropy.coordinates import SkyCoord
 from astropy.io.votable import parse
 from astropy.table import QTable
 from astropy.utils.masked import Masked
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError, OutputExistsError
@@ -68,11 +75,6 @@ def test_a_row_of_the_library_gets_its_own_mass():
 
 
 def test_equal_to_scikit_learn_without_groups():
-    from sklearn.decomposition import PCA
-    from sklearn.neighbors import KNeighborsRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     rng = np.random.default_rng(2)
     X, y, query = rng.normal(size=(80, 7)), rng.normal(size=80), rng.normal(size=(9, 7))
     peer = make_pipeline(
@@ -187,7 +189,7 @@ def test_intervals_grow_with_the_level_and_hold_the_estimate():
     X, y, groups = _clouds(rng, 30, 3)
     estimator = MassEstimator().fit(X, y, groups)
     edges = [estimator.predict_interval(X, level) for level in (0.5, 0.68, 0.95, 0.999)]
-    for inner, outer in zip(edges[:-1], edges[1:], strict=True):
+    for inner, outer in pairwise(edges):
         assert (outer[0] <= inner[0]).all()
         assert (inner[1] <= outer[1]).all()
     assert (edges[0][0] <= estimator.predict(X)).all()
@@ -282,8 +284,6 @@ def _library(*, starless=True, n=40):
 
 @pytest.fixture(scope="module")
 def library(encoder, tmp_path_factory):
-    from astropy.config import set_temp_cache
-
     with set_temp_cache(tmp_path_factory.mktemp("cache")):
         return _library().embed(encoder)
 
@@ -448,7 +448,7 @@ def test_refuses_another_encoder_and_unknown_flags(library, encoder):
     tiles = _tiles(library.maps[:1])
     with pytest.raises(EncoderMismatchError, match="library: was embedded with other weights"):
         mass_table(tiles, library, other, tracer=SIMULATED)
-    with pytest.raises(InputError, match="flag: must be one of .*got 'bad_luck'"):
+    with pytest.raises(InputError, match=r"flag: must be one of .*got 'bad_luck'"):
         mass_table(tiles, library, encoder, tracer=SIMULATED, allow=["bad_luck"])
     starless = library.select(~library.table["has_star"])
     with pytest.raises(InputError, match="library: must hold at least two maps with a star"):
