@@ -302,7 +302,7 @@ def test_token_statistics(encoder):
     np.testing.assert_allclose(
         statistics.components @ statistics.components.T, np.eye(3), atol=1e-5
     )
-    for component in components:
+    for component in statistics.components:
         assert component[np.abs(component).argmax()] > 0
     assert (statistics.scale[:, 0] < 0).all()
     assert (statistics.scale[:, 1] > 0).all()
