@@ -7,6 +7,7 @@ from pathlib import Path
 from sphinx_astropy.conf.v2 import *  # noqa: F403
 from sphinx_astropy.conf.v2 import intersphinx_mapping, numpydoc_xref_ignore
 
+import stellarssl
 from stellarssl._utils.flags import FLAGS
 
 project = "stellarssl"
@@ -49,7 +50,7 @@ if os.environ.get("READTHEDOCS") == "True":
 else:
     intersphinx_mapping = {}
     elsewhere = (
-        "astropy|dask|lightly|lightning|numba|numpy|pathlib|radio_beam|regions|reproject|sklearn|"
+        "astropy|dask|lightly|lightning|matplotlib|numba|numpy|pathlib|radio_beam|regions|reproject|sklearn|"
         "spectral_cube|sys|timm|torch"
     )
     builtin = (
@@ -76,9 +77,21 @@ Path("api/flags.inc").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 def setup(app):
     app.connect("autodoc-process-docstring", shorten_routing)
+    app.connect("missing-reference", resolve_top_level)
 
 
 def shorten_routing(_app, _what, name, _obj, _options, lines):
     """Keep one line of the methods scikit-learn adds: the rest refers to its own pages."""
     if name.endswith("_request"):
         del lines[1:]
+
+
+def resolve_top_level(app, env, node, contnode):
+    """Send a reference to ``stellarssl.<name>`` to the module that defines the name."""
+    package, _, name = node.get("reftarget", "").partition(".")
+    room = stellarssl._ROOM_OF.get(name.partition(".")[0])  # noqa: SLF001
+    if package != project or room is None:
+        return None
+    target = f"{project}.{room}.{name}"
+    python = env.get_domain("py")
+    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, contnode)
