@@ -14,7 +14,16 @@ from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["N_PARAMETERS", "N_UNIFORMS", "Variation", "block_address", "call_block"]
+__all__ = [
+    "N_PARAMETERS",
+    "N_UNIFORMS",
+    "VARIATIONS",
+    "Parameter",
+    "Variation",
+    "block_address",
+    "call_block",
+    "variation",
+]
 
 N_PARAMETERS = 16
 """Numbers a variation may read: the six coefficients of its affine map, then its own."""
@@ -25,6 +34,28 @@ _DOUBLES = types.CPointer(types.float64)
 _SIGNATURE = types.void(types.int64, *[_DOUBLES] * 4, types.float64, *[_DOUBLES] * 2)
 
 
+class Parameter(NamedTuple):
+    """A number that belongs to a variation.
+
+    Attributes
+    ----------
+    name : str
+        As in flam3's XML.
+    default : float
+        Its value where a genome does not say.
+    low, high : float
+        Between what it is drawn for a random genome.
+    whole : bool
+        Whether it is drawn as a whole number.
+    """
+
+    name: str
+    default: float
+    low: float
+    high: float
+    whole: bool = False
+
+
 class Variation(NamedTuple):
     """A nonlinear map of the plane.
 
@@ -33,21 +64,48 @@ class Variation(NamedTuple):
     name : str
         As in flam3's XML.
     function : callable
-        ``function(x, y, w, p)`` or, if random, ``function(x, y, w, p, u0, ... u4)``; returns
-        (x, y), to be multiplied by the weight w.
-    parameters : tuple of str
-        Names of its own parameters, ``p[6]`` and on.
-    defaults : tuple of float
-        Their values where a genome does not say.
+        ``function(x, y, w, p)`` or, if random, ``function(x, y, w, p, u0, ... u4)`` with the
+        weight w; returns (x, y), which is then multiplied by the weight.
+    parameters : tuple of Parameter
+        Its own parameters: ``p[6]`` and on.
     n_uniforms : int
         How many random numbers it uses for a point.
     """
 
     name: str
     function: Callable
-    parameters: tuple[str, ...] = ()
-    defaults: tuple[float, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
     n_uniforms: int = 0
+
+
+VARIATIONS: dict[str, Variation] = {}
+"""All variations by name; the modules of formulas fill it."""
+
+
+def variation(n_uniforms: int = 0, **parameters: tuple) -> Callable[[Callable], Callable]:
+    """Register the decorated formula as a variation of its own name (less a closing underscore).
+
+    Parameters
+    ----------
+    n_uniforms : int, optional
+        How many random numbers it uses for a point.
+    **parameters : tuple
+        For each of its parameters the default, the range that it is drawn from, and True if it is
+        a whole number.
+
+    Returns
+    -------
+    register : callable
+        Returns the formula as it is.
+    """
+
+    def register(function: Callable) -> Callable:
+        name = function.__name__.rstrip("_")
+        own = tuple(Parameter(key, *value) for key, value in parameters.items())
+        VARIATIONS[name] = Variation(name, function, own, n_uniforms)
+        return function
+
+    return register
 
 
 def _fixed_block(n, x, y, u, p, w, out_x, out_y):  # noqa: ANN001, ANN202, ARG001, PLR0913

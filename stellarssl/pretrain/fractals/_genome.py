@@ -123,11 +123,23 @@ def _random_map(draws: Draws, color: float, speed: float | None = None) -> Flame
     total = sum(picked.values())
     return FlameMap(
         affine=_random_affine(draws, 0.8, 0.8),
-        variations=tuple((name, weight / total, ()) for name, weight in sorted(picked.items())),
+        variations=tuple(
+            (name, weight / total, _random_parameters(draws, name))
+            for name, weight in sorted(picked.items())
+        ),
         weight=draws.uniform(0.3, 1.0),
         color=min(1.0, max(0.0, draws.normal(color, 0.1))),
         color_speed=draws.uniform(0.3, 0.7) if speed is None else speed,
         post=_random_affine(draws, 0.9, 0.3) if draws.uniform() < 0.3 else IDENTITY,
+    )
+
+
+def _random_parameters(draws: Draws, name: str) -> tuple[float, ...]:
+    return tuple(
+        float(draws.integer(int(own.low), int(own.high)))
+        if own.whole
+        else draws.uniform(own.low, own.high)
+        for own in VARIATIONS[name].parameters
     )
 
 
