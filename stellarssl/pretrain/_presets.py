@@ -141,7 +141,7 @@ class Preset:
 
         Returns
         -------
-        stage : `Stage`
+        stage : Stage
             The first that has not ended.
         """
         share = step / self.optimizer.steps
