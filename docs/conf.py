@@ -29,7 +29,9 @@ html_theme_options = {
     "show_prev_next": False,
     "footer_start": ["copyright"],
     "footer_end": [],
+    "header_links_before_dropdown": 7,
 }
+html_sidebars = dict.fromkeys(("getting_started", "errors", "performance", "changes"), ())
 autodoc_typehints = "none"  # numpydoc's Parameters section says it, with shapes and units
 numpydoc_xref_ignore |= {"path-like", "array-like", "unit-like"}
 # Links into other projects' pages need their inventories, hence a network. Without one the build is
