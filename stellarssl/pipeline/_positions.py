@@ -111,11 +111,11 @@ def _from_file(path: Path) -> Sources:
     if path.suffix.lower() in _REGION_FILES:
         return _from_regions(path)
     try:
-        return _from_table(QTable.read(path))
+        table = QTable.read(path)
     except (IORegistryError, ValueError, OSError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("positions", f"{_FORMS} ({error})", str(path)) from error
+        rule = "must name a catalogue that astropy reads by its ending (.ecsv, .fits, .vot, .csv)"
+        raise InputError("positions", rule, str(path)) from error
+    return _from_table(table)
 
 
 def _from_regions(path: Path) -> Sources:
