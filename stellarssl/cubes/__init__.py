@@ -1,9 +1,10 @@
 """From a cube as it was written to one whose axes, units and beam are known.
 
-Nothing is read, converted or convolved as a whole: `moments` does that block by block.
+Nothing is read, converted or convolved as a whole: ``moments`` does that block by block.
 """
 
 from stellarssl.cubes._cube import Cube
+from stellarssl.cubes._preflight import preflight
 from stellarssl.cubes._read import read_cube
 
-__all__ = ["Cube", "read_cube"]
+__all__ = ["Cube", "preflight", "read_cube"]

@@ -7,7 +7,7 @@ import astropy.units as u
 import numpy as np
 from astropy.constants import c
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning, InvalidSubimageSpecificationError
+from astropy.wcs import WCS, FITSFixedWarning, WcsError
 
 from stellarssl._utils.exceptions import InputError
 
@@ -112,7 +112,7 @@ def read_axes(header: fits.Header, shape: tuple[int, ...]) -> Axes:
     try:
         ordered = wcs.sub([axis + 1 for axis in order])
         line = wcs.sub([order[2] + 1])
-    except InvalidSubimageSpecificationError as error:
+    except WcsError as error:
         rule = "must have a spectral axis that does not turn with the sky's (PCi_j)"
         raise InputError("cube", rule) from error
     kind = str(line.wcs.ctype[0])[:4]

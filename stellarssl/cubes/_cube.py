@@ -17,7 +17,7 @@ from spectral_cube import (
     VaryingResolutionSpectralCube,
 )
 
-from stellarssl.cubes._sources import Source
+from stellarssl.cubes._sources import ScaledArray, Source
 
 __all__ = ["Cube"]
 
@@ -31,8 +31,9 @@ class Cube:
     Attributes
     ----------
     data : array-like
-        (v, y, x) as stored: a view of a memory map (big-endian, perhaps), an array, or dask.
-        Slice it, then call `numpy.asarray`; never the other way round.
+        (v, y, x) as stored, read by slicing: a view of a memory map (big-endian, perhaps), an
+        array, integers that are scaled where they are sliced, or dask. Slice it, then call
+        `numpy.asarray`; never the other way round.
     valid : array-like or None
         Boolean (v, y, x), sliced like ``data``: a mask besides NaN.
     velocity : ndarray
@@ -111,11 +112,14 @@ class Cube:
 
 def _to_spectral_cube(source: Source, unit: u.UnitBase) -> SpectralCube:
     """Wrap the data; nothing is copied."""
-    dask = isinstance(source.data, da.Array)
+    data = source.data
+    if isinstance(data, ScaledArray):
+        data = da.from_array(data, name=False, meta=np.empty((0, 0, 0), data.dtype))
+    dask = isinstance(data, da.Array)
     common = {
-        "data": source.data,
+        "data": data,
         "wcs": source.axes.wcs,
-        "mask": LazyMask(np.isfinite, data=source.data, wcs=source.axes.wcs),
+        "mask": LazyMask(np.isfinite, data=data, wcs=source.axes.wcs),
         "meta": {"BUNIT": unit.to_string("fits")},
         "header": source.header,
     }

@@ -22,7 +22,7 @@ from stellarssl.cubes._sample import sample_values
 from stellarssl.cubes._sources import Source, open_source
 from stellarssl.tracers import Tracer, tracer_frequency
 
-__all__ = ["Options", "assemble", "missing_error", "read_cube"]
+__all__ = ["Options", "assemble", "missing_error", "open_with_options", "read_cube"]
 
 _KMS = u.km / u.s
 _WIDTH_TOLERANCE = 0.01
@@ -91,7 +91,15 @@ def read_cube(
     >>> cube.velocity, cube.channel_width, cube.kelvin_factor[0]
     (array([ 0. , -0.1, -0.2, -0.3]), <Quantity 0.1 km / s>, np.float64(0.001))
     """
-    made, missing = assemble(cube, Options(unit, beam, rest_value, distance, tracer), hdu=hdu)
+    added = Options(unit, beam, rest_value, distance, tracer)
+    if isinstance(cube, Cube) and hdu is None and added.empty:
+        return cube
+    source, options = open_with_options(cube, added, hdu=hdu)
+    made, missing, doubts = assemble(source, options)
+    if not isinstance(cube, Cube):
+        doubts = [*source.repairs, *doubts]
+    if doubts:
+        warnings.warn(f"{source.name}: {'; '.join(doubts)}", StellarSSLWarning, stacklevel=2)
     if missing:
         raise missing_error(made, missing)
     return made
@@ -107,10 +115,15 @@ class Options:
     distance: object = None
     tracer: object = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is added."""
+        return all(getattr(self, each.name) is None for each in fields(self))
+
     def over(self, earlier: "Options") -> "Options":
         """Return these options, completed by earlier ones."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(earlier, **{name: v for name, v in given.items() if v is not None})
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(earlier, **{name: v for name, v in values.items() if v is not None})
 
 
 def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
@@ -122,17 +135,26 @@ def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
     return MissingInputError(", ".join(missing), rule)
 
 
-def assemble(cube: object, options: Options, *, hdu: int | str | None) -> tuple[Cube, dict]:
+def open_with_options(
+    cube: object, options: Options, *, hdu: int | str | None
+) -> tuple[Source, Options]:
+    """Return what a cube is read from and all options that apply to it, earlier ones included."""
+    if not isinstance(cube, Cube):
+        return open_source(cube, hdu), options
+    if hdu is not None:
+        raise InputError("hdu", "applies to a file or an HDUList only", hdu)
+    return cube.origin, options.over(cube.options)
+
+
+def assemble(source: Source, options: Options) -> tuple[Cube, dict[str, str], list[str]]:
     """Apply options to a source.
 
     Parameters
     ----------
-    cube : object
-        As `read_cube` takes it.
+    source : `Source`
+        What was opened.
     options : `Options`
         What the user adds.
-    hdu : int or str, optional
-        As `read_cube` takes it.
 
     Returns
     -------
@@ -140,14 +162,14 @@ def assemble(cube: object, options: Options, *, hdu: int | str | None) -> tuple[
         With None and NaN for what is not known.
     missing : dict of str
         The arguments without which it is of no use, and what each supplies.
+    doubts : list of str
+        What looks wrong.
+
+    Raises
+    ------
+    InputError
+        If an option, a unit, the channels or the values cannot be used.
     """
-    if isinstance(cube, Cube):
-        if hdu is not None:
-            raise InputError("hdu", "applies to a file or an HDUList only", hdu)
-        source, options, doubts = cube.origin, options.over(cube.options), []
-    else:
-        source = open_source(cube, hdu)
-        doubts = list(source.repairs)
     notes = list(source.repairs)
     axes = source.axes
     unit, scale = _unit(source, options, notes)
@@ -157,9 +179,7 @@ def assemble(cube: object, options: Options, *, hdu: int | str | None) -> tuple[
     width = _channel_width(velocity)
     factor = _kelvin_factor(unit, frequency, areas, len(velocity))
     distance, distance_origin = _distance(source, options, notes)
-    doubts += _doubts(source, velocity, factor)
-    if doubts:
-        warnings.warn(f"{source.name}: {'; '.join(doubts)}", StellarSSLWarning, stacklevel=3)
+    doubts = _doubts(source, velocity, factor)
     made = Cube(
         data=source.data,
         valid=source.valid,
@@ -183,7 +203,7 @@ def assemble(cube: object, options: Options, *, hdu: int | str | None) -> tuple[
         origin=source,
         options=options,
     )
-    return made, _missing(made)
+    return made, _missing(made), doubts
 
 
 def _missing(cube: Cube) -> dict[str, str]:

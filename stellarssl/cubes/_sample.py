@@ -29,15 +29,13 @@ def sample_values(data: object) -> np.ndarray:
     return np.stack([np.asarray(data[int(i), :: -(-n_rows // rows)]) for i in channels])
 
 
-def quick_noise(sample: np.ndarray, kelvin_factor: float) -> float:
-    """Return the noise of the quieter channels [K]; 0 if they are noise-free, NaN if empty.
+def quick_noise(sample: np.ndarray) -> float:
+    """Return the noise of the quieter channels; 0 if they are noise-free, NaN if empty.
 
     Parameters
     ----------
     sample : ndarray
         (channel, row, x).
-    kelvin_factor : float
-        What makes a stored value kelvin.
 
     Returns
     -------
@@ -49,4 +47,4 @@ def quick_noise(sample: np.ndarray, kelvin_factor: float) -> float:
         values = plane[np.isfinite(plane)].astype(np.float64)
         if values.size > 10:
             spreads.append(1.4826 * np.median(np.abs(values - np.median(values))))
-    return float(np.quantile(spreads, 0.25)) * kelvin_factor if spreads else np.nan
+    return float(np.quantile(spreads, 0.25)) if spreads else np.nan

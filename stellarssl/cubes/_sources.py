@@ -2,10 +2,10 @@
 
 import os
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 from astropy.io import fits
 from radio_beam import Beam, Beams
@@ -20,10 +20,7 @@ from stellarssl.cubes._axes import Axes, read_axes
 from stellarssl.cubes._beams import beam_table, header_beam
 from stellarssl.cubes._headers import repair_header
 
-__all__ = ["Source", "open_source"]
-
-_CHUNK = 2**24
-"""Values in a block of a dask array that scales integers: 64 MB."""
+__all__ = ["ScaledArray", "Source", "open_source"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +30,7 @@ class Source:
     Attributes
     ----------
     data : array-like
-        (v, y, x): a view of a memory map, an array, or dask.
+        (v, y, x), read by slicing: an array or a view of a memory map, a `ScaledArray`, or dask.
     valid : array-like or None
         Boolean (v, y, x): a mask besides NaN.
     header : `~astropy.io.fits.Header`
@@ -69,22 +66,33 @@ class Source:
     given: SpectralCube | None = None
 
 
-class _Scaled:
-    """Integers with BSCALE, BZERO and BLANK, scaled where they are sliced."""
+class ScaledArray:
+    """Integers with BSCALE, BZERO and BLANK, scaled where they are sliced.
+
+    Parameters
+    ----------
+    raw : ndarray
+        As stored; a view of a memory map, say.
+    header : `~astropy.io.fits.Header`
+        With the three cards; without them nothing is scaled.
+    """
 
     def __init__(self, raw: np.ndarray, header: fits.Header) -> None:
         self.raw, self.shape, self.ndim = raw, raw.shape, raw.ndim
         self.scale, self.zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
         self.blank = header.get("BLANK") if raw.dtype.kind in "iu" else None
-        small = raw.dtype.itemsize <= 2 or raw.dtype == np.dtype("f4").newbyteorder(">")
-        self.dtype = np.dtype("f4" if small else "f8")
+        exact = raw.dtype.itemsize <= 2 or (raw.dtype.kind == "f" and raw.dtype.itemsize == 4)
+        self.dtype = np.dtype("f4" if exact else "f8")
 
     def __getitem__(self, view: object) -> np.ndarray:
-        raw = self.raw[view]
+        raw = np.asarray(self.raw[view])
         values = (raw * self.scale + self.zero).astype(self.dtype)
-        if self.blank is not None:
-            values[raw == self.blank] = np.nan
-        return values
+        if self.blank is None:
+            return values
+        return np.where(raw == self.blank, self.dtype.type(np.nan), values)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001
+        return np.asarray(self[...], dtype=dtype)
 
 
 class _Included:
@@ -153,7 +161,9 @@ def _from_path(path: Path, hdu: int | str | None) -> Source:
             # denywrite maps read-only, so that no swap is set aside for the whole file.
             with fits.open(path, mode="denywrite", do_not_scale_image_data=True) as hdus:
                 source = _from_hdus(hdus, hdu, str(path))
-    except (EOFError, OSError, TypeError, KeyError) as error:
+    except InputError:
+        raise
+    except (EOFError, OSError, TypeError, KeyError, ValueError, zlib.error) as error:
         raise InputError("cube", f"must be a whole FITS file: {error}", str(path)) from error
     if any("truncated" in str(warning.message) for warning in caught):
         raise InputError("cube", "is truncated: shorter than its header says", str(path))
@@ -164,8 +174,9 @@ def _pick(hdus: fits.HDUList, hdu: int | str | None) -> tuple[int, str | None]:
     """Return the index of the cube among HDUs, and a note if there was a choice."""
     if hdu is not None:
         try:
+            hdus[hdu]
             return hdus.index_of(hdu), None
-        except KeyError as error:
+        except (KeyError, IndexError) as error:
             names = ", ".join(f"{i} ({each.name})" for i, each in enumerate(hdus))
             raise InputError("hdu", f"must be one of {names}", hdu) from error
     images = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
@@ -191,11 +202,7 @@ def _from_hdus(hdus: fits.HDUList, hdu: int | str | None, path: str) -> Source:
     axes = read_axes(mended, raw.shape)
     data = axes.arrange(raw)
     if raw.dtype.kind != "f" or (header.get("BSCALE", 1), header.get("BZERO", 0)) != (1, 0):
-        rows = max(1, _CHUNK // (data.shape[0] * data.shape[2]))
-        scaled = _Scaled(data, header)
-        data = da.from_array(
-            scaled, chunks=(-1, rows, -1), name=False, meta=np.empty((0,) * 3, scaled.dtype)
-        )
+        data = ScaledArray(data, header)
     beam, unread = header_beam(header)
     beams = beam_table(hdus, data.shape[0])
     repairs += [text for text in (choice, unread if beams is None else None) if text]
