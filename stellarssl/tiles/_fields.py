@@ -119,7 +119,8 @@ def summable_fields(maps: MomentMaps) -> Fields:
 def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = None) -> Sampled:
     """Turn means of the summable quantities back into columns, velocities and dispersions.
 
-    A pixel counts as covered, and as detected, where more than half of it is. There
+    A pixel counts as covered where more than half of it is, and as detected where more than half
+    of that is and the column is above the local limit. There
     N = <N>, v = <N v>/<N> and sigma_v^2 = <N (v^2 + sigma_v^2)>/<N> - v^2, so that velocities which
     are not resolved show up as dispersion. Elsewhere N is the local detection limit, v zero and
     sigma_v that of the instrument.
@@ -140,7 +141,9 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
     """
     observed, found, column, momentum, energy, error, limit = np.moveaxis(sampled, -1, 0)
     covered = observed > 0.5
-    detected = covered & (found > 0.5 * observed) & (column > 0)
+    # the limit of a noise-free map is its faintest pixel, which rounding must not lose
+    significant = (column > 0) & (column > 0.999999 * limit)
+    detected = covered & significant & (found > 0.5 * observed)
     weight = np.where(detected, column, 0.0)
     total = weight.sum(axis=(1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
