@@ -1,7 +1,10 @@
 """From components to kinds of gas, and from kinds to segments."""
 
+import warnings
+
 import numpy as np
 from scipy import ndimage
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 __all__ = ["by_column", "connected_pieces", "fit_kinds", "predict_kinds"]
@@ -34,15 +37,17 @@ def fit_kinds(samples: np.ndarray, n_kinds: int | None, seed: int) -> GaussianMi
     samples = samples[:: -(-len(samples) // _SAMPLES)].astype(np.float64)
     if len(samples) == 1:
         samples = np.repeat(samples, 2, axis=0)
-    if n_kinds is None:
-        candidates = range(1, max(1, min(MOST_KINDS, len(samples) // 10)) + 1)
-    else:
-        candidates = [min(n_kinds, len(samples))]
-    fits = [
-        GaussianMixture(n, reg_covar=1e-4, n_init=3, random_state=seed).fit(samples)
-        for n in candidates
+    distinct = len(np.unique(samples, axis=0))
+    most = min(MOST_KINDS, max(len(samples) // 10, 1)) if n_kinds is None else n_kinds
+    most = min(most, distinct)
+    candidates = [
+        GaussianMixture(n, reg_covar=1e-4, n_init=3, max_iter=300, random_state=seed)
+        for n in range(1 if n_kinds is None else most, most + 1)
     ]
-    return min(fits, key=lambda fit: fit.bic(samples))
+    with warnings.catch_warnings():
+        # a mixture that has not settled is just a poorer candidate
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return min((fit.fit(samples) for fit in candidates), key=lambda fit: fit.bic(samples))
 
 
 def predict_kinds(mixture: GaussianMixture, components: np.ndarray) -> np.ndarray:

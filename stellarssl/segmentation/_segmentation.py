@@ -13,7 +13,7 @@ from regions import Regions
 
 from stellarssl._utils.exceptions import InputError, OutputExistsError
 from stellarssl._utils.output import atomic_path
-from stellarssl.segmentation._polygons import label_regions
+from stellarssl.segmentation._polygons import crtf_text, label_regions
 
 __all__ = ["Segmentation"]
 
@@ -49,8 +49,9 @@ class Segmentation:
         A row per segment, largest first: ``id`` (its label, and its region's name), ``kind`` (1
         has the highest mean column), ``skycoord`` (column-weighted centre), ``n_pixels``,
         ``solid_angle``, ``area``, ``mean_n_h``, ``peak_n_h``, ``v_los`` and ``sigma_v`` of the
-        summed line, ``gas_mass`` (1.4 m_p per hydrogen nucleus) and the mean ``components``.
-        ``area`` and ``gas_mass`` are masked without a distance.
+        summed line, ``gas_mass`` (1.4 m_p per hydrogen nucleus), and the mean ``component_1``,
+        ``component_2`` and ``component_3``. Without a distance ``area`` and ``gas_mass`` are
+        masked.
     """
 
     rgb: np.ndarray
@@ -111,7 +112,7 @@ class Segmentation:
             lambda path: self._hdu(self.components, "").writeto(path, checksum=True),
             # ten decimals: below a microarcsecond, so that no pixel changes sides
             lambda path: regions.write(path, format="ds9", precision=10),
-            lambda path: regions.write(path, format="crtf", fmt=".10f"),
+            lambda path: path.write_text(crtf_text(regions), encoding="ascii"),
             lambda path: self.table.write(path, format="ascii.ecsv"),
         )
         for path, write in zip(paths, writers, strict=True):

@@ -165,8 +165,6 @@ def _on_map(components: np.ndarray, grid: GridMaps, maps: MomentMaps) -> np.ndar
             shape_out=band.shape,
             return_footprint=False,
         )
-    found = maps.mask & np.isfinite(back).all(axis=0)
-    for name in ("v_los", "sigma_v"):
-        found &= np.isfinite(getattr(maps, name).value)
+    found = maps.mask & np.isfinite(maps.v_los.value) & np.isfinite(back).all(axis=0)
     back[:, ~found] = np.nan
     return back

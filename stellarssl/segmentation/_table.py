@@ -7,7 +7,6 @@ from astropy.table import QTable
 from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
-from scipy import ndimage
 
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles import gas_mass
@@ -62,11 +61,17 @@ def segment_table(
     pixel = pixel_areas(maps.wcs, maps.shape).flat[where]
     weight = n_h * pixel
     v_mean = total(weight * v) / total(weight)
-    variance = total(weight * ((v - v_mean[label]) ** 2 + sigma**2)) / total(weight)
+    # where noise left no line width, a pixel tells of the motion only
+    narrow = np.where(np.isfinite(sigma), weight, 0)
+    with np.errstate(invalid="ignore"):
+        inside = total(narrow * np.nan_to_num(sigma) ** 2) / total(narrow)
+    variance = total(weight * (v - v_mean[label]) ** 2) / total(weight) + inside
     solid_angle = total(pixel) * u.sr
     mean_n_h = total(weight) / total(pixel)
     area = solid_angle * (np.nan * u.pc if distance is None else distance.to(u.pc)) ** 2 / u.sr
     mass = gas_mass(np.log10(mean_n_h).reshape(-1, 1, 1, 1), np.sqrt(area))
+    peak = np.zeros(len(ids))
+    np.maximum.at(peak, label, n_h)
     n_pixels = total(np.ones(len(where)))
     return QTable(
         {
@@ -77,11 +82,14 @@ def segment_table(
             "solid_angle": solid_angle.to(u.arcmin**2),
             "area": Masked(area, mask=distance is None),
             "mean_n_h": mean_n_h * u.cm**-2,
-            "peak_n_h": ndimage.maximum(n_h, label + 1, ids) * u.cm**-2,
+            "peak_n_h": peak * u.cm**-2,
             "v_los": v_mean * u.km / u.s,
             "sigma_v": np.sqrt(variance) * u.km / u.s,
             "gas_mass": Masked(mass, mask=distance is None),
-            "components": np.stack([total(c.flat[where]) / n_pixels for c in components], axis=1),
+        }
+        | {
+            f"component_{i}": total(component.flat[where]) / n_pixels
+            for i, component in enumerate(components, start=1)
         }
     )
 
