@@ -62,7 +62,7 @@ def with_limit(maps, column):
     return replace(maps, moment0_limit=limit, errors={**maps.errors, "moment0": limit / 3})
 
 
-def blobs(wcs, shape, center, fwhm, *, spread=24, seed=3, n=25):
+def blobs(wcs, shape, center, fwhm, *, spread=24, seed=3, n=10):
     """Column of Gaussian blobs about a position, and the function of sky offsets it samples."""
     rng = np.random.default_rng(seed)
     where = rng.uniform(-spread, spread, (n, 2)) * TILE_PIXEL
@@ -74,7 +74,7 @@ def blobs(wcs, shape, center, fwhm, *, spread=24, seed=3, n=25):
         return 1e21 + profile @ height
 
     y, x = np.mgrid[: shape[0], : shape[1]]
-    sky = wcs.pixel_to_world(x, y).transform_to(center.skyoffset_frame())
+    sky = wcs.pixel_to_world(x, y).transform_to(center.icrs.skyoffset_frame())
     return column(sky.lon.wrap_at("180d").deg, sky.lat.deg), column
 
 
