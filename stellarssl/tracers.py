@@ -20,7 +20,15 @@ from astropy.constants import h, k_B
 from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
 
-__all__ = ["N_H_PER_W_UNIT", "TRACERS", "Tracer", "get_tracer", "lte_column", "radiation_contrast"]
+__all__ = [
+    "N_H_PER_W_UNIT",
+    "TRACERS",
+    "Tracer",
+    "get_tracer",
+    "lte_column",
+    "radiation_contrast",
+    "tracer_frequency",
+]
 
 N_H_PER_W_UNIT = u.cm**-2 / (u.K * u.km / u.s)
 """The unit of ``Tracer.n_h_per_w``: hydrogen nuclei per cm^2 for each K km/s."""

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from stellarssl._utils.exceptions import InputError, MissingInputError
-from stellarssl.tracers import N_H_PER_W_UNIT, TRACERS, Tracer, get_tracer, lte_column
+from stellarssl.tracers import (
+    N_H_PER_W_UNIT,
+    TRACERS,
+    Tracer,
+    get_tracer,
+    lte_column,
+    tracer_frequency,
+)
 
 # Worked out apart from this package from equations 80 to 82 of Mangum & Shirley (2015):
 # molecules in 1e15 cm^-2 for each K km/s.
@@ -242,3 +249,11 @@ def test_a_tracer_checks_itself():
     made = Tracer("x", None, 1e20 * N_H_PER_W_UNIT, "molecular", 28 * u.u)
     assert made.rest_frequency is None
     assert copy.deepcopy(made) == made
+
+
+def test_frequency_that_a_name_implies():
+    assert tracer_frequency("13CO") == 110.2013543 * u.GHz
+    assert tracer_frequency("N2H+") == 93.1762522 * u.GHz  # no abundance is asked for
+    assert tracer_frequency(get_tracer("HI")) == get_tracer("HI").rest_frequency
+    for nameless in (None, "auto", 1e22 * N_H_PER_W_UNIT, "1e22 cm-2 / (K km/s)"):
+        assert tracer_frequency(nameless) is None
