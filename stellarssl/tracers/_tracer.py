@@ -1,40 +1,19 @@
-"""From the brightness of a line to a column of hydrogen nuclei.
-
-The column is ``N_H = n_h_per_w * W`` with W the velocity-integrated main-beam temperature
-[K km/s] and N_H = N(HI) + 2 N(H2). Three kinds of factor stand behind ``n_h_per_w``:
-
-* a thin transition of a known fraction of the atoms (HI 21 cm);
-* an empirical X factor (12CO, which is opaque and counts clouds rather than molecules);
-* the thin LTE column of a linear molecule (`lte_column`) over its abundance relative to H2.
-
-See :ref:`the user guide <tracers>` for when each holds.
-"""
+"""The tracer: a line, a temperature and an abundance put together."""
 
 import re
 from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
-from astropy.constants import h, k_B
 
 from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
+from stellarssl.tracers._lines import LINES, TRACERS, Line
+from stellarssl.tracers._lte import BACKGROUND, N_H_PER_W_UNIT, lte_column
 
-__all__ = [
-    "N_H_PER_W_UNIT",
-    "TRACERS",
-    "Tracer",
-    "get_tracer",
-    "lte_column",
-    "radiation_contrast",
-    "tracer_frequency",
-]
-
-N_H_PER_W_UNIT = u.cm**-2 / (u.K * u.km / u.s)
-"""The unit of ``Tracer.n_h_per_w``: hydrogen nuclei per cm^2 for each K km/s."""
+__all__ = ["Tracer", "get_tracer", "tracer_frequency"]
 
 _KINDS = ("molecular", "atomic", "opaque", "simulation")
-_BACKGROUND = 2.725 * u.K  # Fixsen 2009
 _EXCITATION = 10 * u.K
 _REST_TOLERANCE = 1e-5
 """Relative; 3 km/s. Published rest frequencies of a line differ by up to 1e-6, lines by 1e-4."""
@@ -102,234 +81,6 @@ class Tracer:
             if value is not None and not value.isscalar:
                 raise InputError(name, "must be a single value", value)
             object.__setattr__(self, name, value)
-
-
-@dataclass(frozen=True)
-class _Line:
-    """What is known of a line before anything is assumed about the gas."""
-
-    name: str
-    frequency: float  # GHz
-    kind: str
-    mass: float  # u
-    citation: str
-    valid: str
-    assumptions: str
-    n_h_per_w: float = 0.0  # cm^-2/(K km/s); 0: by LTE
-    rotation: float = 0.0  # B0, MHz
-    dipole: float = 0.0  # debye
-    upper: int = 0  # J of the upper level
-    abundance: float | None = None  # per H2; None: the user has to say
-    fraction: float = 1.0  # of the line strength that W holds
-    also: tuple[float, ...] = ()  # other rest frequencies in use, GHz
-
-
-_X_CO = 2e20
-_LTE = "optically thin, one excitation temperature, molecules in LTE, beam filled"
-_MANGUM = "Mangum & Shirley 2015, PASP 127, 266"
-_CO_CITATION = "Bolatto, Wolfire & Leroy 2013, ARA&A 51, 207; Pineda, Caselli & Goodman 2008"
-_13CO_CITATION = (
-    f"{_MANGUM} (column); Dickman 1978, ApJS 37, 407, and Pineda, Caselli & Goodman 2008, "
-    "ApJ 679, 481 (abundance)"
-)
-_C18O_CITATION = f"{_MANGUM} (column); Frerking, Langer & Wilson 1982, ApJ 262, 590 (abundance)"
-_CO_VALID = "an order of magnitude: saturates above A_V = 4, X is 0.5e20 near the Galactic Centre"
-_13CO_VALID = "A_V below 5, where the line saturates; LTE columns are then 1.3 to 7 times too low"
-_C18O_VALID = "A_V of 2 to some 10; CO freezes out in cold cores"
-_CO_DIPOLE = 0.11011  # Goorvitch 1994, ApJS 95, 535; the isotopologues' are within 1 %
-
-_LINES = (
-    _Line(
-        "HI",
-        1.420405751768,
-        "atomic",
-        1.008,
-        "Dickey & Lockman 1990, ARA&A 28, 215; Chengalur, Braun & Wieringa 2013",
-        "spin temperature well above the brightness; cold, opaque HI is counted too low",
-        "optically thin: N(HI) = 1.823e18 W",
-        n_h_per_w=1.823e18,
-    ),
-    _Line(
-        "12CO(1-0)",
-        115.2712018,
-        "opaque",
-        28.0,
-        _CO_CITATION,
-        _CO_VALID,
-        "N(H2) = X W with X = 2e20 cm^-2/(K km/s) to 30 %",
-        n_h_per_w=2 * _X_CO,
-    ),
-    _Line(
-        "12CO(2-1)",
-        230.538,
-        "opaque",
-        28.0,
-        _CO_CITATION,
-        _CO_VALID,
-        "N(H2) = X W / 0.7 with X = 2e20 cm^-2/(K km/s) and a line ratio (2-1)/(1-0) of 0.7",
-        n_h_per_w=2 * _X_CO / 0.7,
-    ),
-    _Line(
-        "13CO(1-0)",
-        110.2013543,
-        "molecular",
-        29.0,
-        _13CO_CITATION,
-        _13CO_VALID,
-        _LTE,
-        rotation=55101.01,
-        dipole=_CO_DIPOLE,
-        upper=1,
-        abundance=1 / 4.0e5,
-    ),
-    _Line(
-        "13CO(2-1)",
-        220.3986842,
-        "molecular",
-        29.0,
-        _13CO_CITATION,
-        _13CO_VALID,
-        _LTE,
-        rotation=55101.01,
-        dipole=_CO_DIPOLE,
-        upper=2,
-        abundance=1 / 4.0e5,
-    ),
-    _Line(
-        "C18O(1-0)",
-        109.7821734,
-        "molecular",
-        30.0,
-        _C18O_CITATION,
-        _C18O_VALID,
-        _LTE,
-        rotation=54891.42,
-        dipole=_CO_DIPOLE,
-        upper=1,
-        abundance=1 / 5.9e6,
-    ),
-    _Line(
-        "C18O(2-1)",
-        219.5603541,
-        "molecular",
-        30.0,
-        _C18O_CITATION,
-        _C18O_VALID,
-        _LTE,
-        rotation=54891.42,
-        dipole=_CO_DIPOLE,
-        upper=2,
-        abundance=1 / 5.9e6,
-    ),
-    _Line(
-        "N2H+(1-0)",
-        93.1762522,
-        "molecular",
-        29.0,
-        f"{_MANGUM} (column); Caselli et al. 2002, ApJ 565, 344; Pagani et al. 2009 (frequencies)",
-        "dense gas; W must hold the isolated component (F1,F = 0,1-1,2) alone",
-        f"{_LTE}; W holds the isolated component, 1/9 of the line strength",
-        rotation=46586.87,
-        dipole=3.4,
-        upper=1,
-        fraction=1 / 9,
-        also=(93.1733977, 93.1737637),
-    ),
-)
-
-TRACERS = tuple(line.name for line in _LINES)
-"""Names of the lines whose hydrogen column is known."""
-
-
-def radiation_contrast(frequency: u.Quantity, excitation_temperature: u.Quantity) -> u.Quantity:
-    r"""Return how bright an opaque line is against the cosmic background.
-
-    :math:`J_\nu(T_{ex}) - J_\nu(T_{bg})` with
-    :math:`J_\nu(T) = (h\nu / k) / (e^{h\nu / kT} - 1)`; Mangum & Shirley 2015, equation 24.
-
-    Parameters
-    ----------
-    frequency : `~astropy.units.Quantity`
-        Of the line.
-    excitation_temperature : `~astropy.units.Quantity`
-        Above the 2.725 K of the background.
-
-    Returns
-    -------
-    contrast : `~astropy.units.Quantity`
-        In K.
-
-    Examples
-    --------
-    >>> import astropy.units as u
-    >>> radiation_contrast(109.7821734 * u.GHz, 10 * u.K).round(1)
-    <Quantity 6.7 K>
-    """
-    line = (h * frequency / k_B).to_value(u.K)
-
-    def radiation(kelvin: float) -> float:
-        return line / np.expm1(line / kelvin)
-
-    return (radiation(excitation_temperature.to_value(u.K)) - radiation(_BACKGROUND.value)) * u.K
-
-
-def lte_column(
-    frequency: u.Quantity,
-    rotation: u.Quantity,
-    dipole: float,
-    upper: int,
-    excitation_temperature: u.Quantity,
-) -> u.Quantity:
-    r"""Return the column of a linear molecule for each K km/s of an optically thin line.
-
-    .. math::
-
-        \frac{N}{W} = \frac{3h}{8\pi^3 \mu^2 S} \frac{Q(T)}{g_u}
-        \frac{e^{E_u/kT}}{e^{h\nu/kT} - 1} \frac{1}{J_\nu(T) - J_\nu(T_{bg})}
-
-    with S = J_u / (2 J_u + 1), g_u = 2 J_u + 1, the level sum
-    Q = sum (2J + 1) exp(-h B0 J (J + 1) / kT) and the radiation temperature
-    J(T) = (h nu / k) / (exp(h nu / kT) - 1); Mangum & Shirley 2015, equations 80 to 82.
-
-    Parameters
-    ----------
-    frequency : `~astropy.units.Quantity`
-        Of the transition J_u to J_u - 1.
-    rotation : `~astropy.units.Quantity`
-        Rotational constant B0, a frequency.
-    dipole : float
-        Permanent dipole moment [debye].
-    upper : int
-        J_u, 1 or more.
-    excitation_temperature : `~astropy.units.Quantity`
-        Above the 2.725 K of the background.
-
-    Returns
-    -------
-    column : `~astropy.units.Quantity`
-        Molecules [cm^-2 / (K km/s)].
-
-    Examples
-    --------
-    >>> import astropy.units as u
-    >>> column = lte_column(110.2013543 * u.GHz, 55101.01 * u.MHz, 0.11011, 1, 10 * u.K)
-    >>> print(f"{column:.3e}")
-    9.927e+14 s / (K km cm2)
-    """
-    temperature = excitation_temperature.to_value(u.K)
-    energy = (h / k_B).to_value(u.K * u.s)
-    line = energy * frequency.to_value(u.Hz)
-    level = energy * rotation.to_value(u.Hz)
-    # Levels up to 40 kT: the rest of the sum is below exp(-40).
-    j = np.arange(int(np.sqrt(40 * temperature / level)) + 10)
-    partition = np.sum((2 * j + 1) * np.exp(-level * j * (j + 1) / temperature))
-
-    contrast = radiation_contrast(frequency, excitation_temperature).value
-    # Gaussian units: 1 D = 1e-18 esu cm, and esu^2 = erg cm.
-    strength = (dipole * 1e-18) ** 2 * upper / (2 * upper + 1)
-    per_kms = 3 * h.cgs.value / (8 * np.pi**3 * strength) * 1e5
-    boltzmann = np.exp(level * upper * (upper + 1) / temperature) / np.expm1(line / temperature)
-    return per_kms * partition / (2 * upper + 1) * boltzmann / contrast * N_H_PER_W_UNIT
 
 
 def get_tracer(
@@ -445,13 +196,13 @@ def _normalise(name: str) -> str:
     return re.sub(r"^(hi|h1)(21(cm)?|21cm)?$", "hi", name)
 
 
-def _find_line(tracer: str, rest: u.Quantity | None) -> _Line | None:
+def _find_line(tracer: str, rest: u.Quantity | None) -> Line | None:
     """Return the known line of a name or at a rest frequency; None if the name is unknown."""
     frequency = None if rest is None else rest.to_value(u.GHz)
     if tracer.strip().lower() == "auto":
         return _line_at(frequency)
     key = _normalise(tracer)
-    named = [line for line in _LINES if key in (_normalise(line.name), _molecule(line))]
+    named = [line for line in LINES if key in (_normalise(line.name), _molecule(line))]
     if not named or frequency is None:
         return named[0] if named else None
     for line in named:
@@ -461,22 +212,22 @@ def _find_line(tracer: str, rest: u.Quantity | None) -> _Line | None:
     raise InputError("rest_value", f"must be that of tracer={tracer!r}, {stated}", rest)
 
 
-def _molecule(line: _Line) -> str:
+def _molecule(line: Line) -> str:
     return _normalise(line.name.split("(")[0])
 
 
-def _matches(line: _Line, frequency: float) -> bool:
+def _matches(line: Line, frequency: float) -> bool:
     known = np.array((line.frequency, *line.also))
     return bool(np.any(np.abs(known / frequency - 1) < _REST_TOLERANCE))
 
 
-def _line_at(frequency: float | None) -> _Line:
+def _line_at(frequency: float | None) -> Line:
     """Return the known line at a rest frequency [GHz]."""
     options = f"tracer= ({', '.join(TRACERS)}, a factor in cm-2 / (K km/s), or None for no column)"
     if frequency is None:
         rule = f"must be named, as no rest frequency is stated: give rest_value= or {options}"
         raise MissingInputError("tracer", rule)
-    for line in _LINES:
+    for line in LINES:
         if _matches(line, frequency):
             return line
     rule = f"must be named, as no known line is at {frequency:.6g} GHz: give {options}"
@@ -484,7 +235,7 @@ def _line_at(frequency: float | None) -> _Line:
 
 
 def _make_tracer(
-    line: _Line, excitation_temperature: u.Quantity | str | None, abundance: float | None
+    line: Line, excitation_temperature: u.Quantity | str | None, abundance: float | None
 ) -> Tracer:
     """Put a line, a temperature and an abundance together."""
     common = {
@@ -505,8 +256,8 @@ def _make_tracer(
         factor = line.n_h_per_w * N_H_PER_W_UNIT
         return Tracer(n_h_per_w=factor, assumptions=line.assumptions, **common)
     temperature = _EXCITATION if temperature is None else temperature
-    if temperature <= _BACKGROUND:
-        rule = f"must be above the background's {_BACKGROUND}, or the line is not seen in emission"
+    if temperature <= BACKGROUND:
+        rule = f"must be above the background's {BACKGROUND}, or the line is not seen in emission"
         raise InputError("excitation_temperature", rule, temperature)
     abundance = line.abundance if abundance is None else _as_abundance(abundance)
     if abundance is None:

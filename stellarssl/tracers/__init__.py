@@ -1,0 +1,25 @@
+"""From the brightness of a line to a column of hydrogen nuclei.
+
+The column is ``N_H = n_h_per_w * W`` with W the velocity-integrated main-beam temperature
+[K km/s] and N_H = N(HI) + 2 N(H2). Three kinds of factor stand behind ``n_h_per_w``:
+
+* a thin transition of a known fraction of the atoms (HI 21 cm);
+* an empirical X factor (12CO, which is opaque and counts clouds rather than molecules);
+* the thin LTE column of a linear molecule (`lte_column`) over its abundance relative to H2.
+
+See :ref:`the user guide <tracers>` for when each holds.
+"""
+
+from stellarssl.tracers._lines import TRACERS
+from stellarssl.tracers._lte import N_H_PER_W_UNIT, lte_column, radiation_contrast
+from stellarssl.tracers._tracer import Tracer, get_tracer, tracer_frequency
+
+__all__ = [
+    "N_H_PER_W_UNIT",
+    "TRACERS",
+    "Tracer",
+    "get_tracer",
+    "lte_column",
+    "radiation_contrast",
+    "tracer_frequency",
+]
