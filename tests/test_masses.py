@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import astropy.units as u
@@ -16,9 +17,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError, OutputExistsError
 from stellarssl._utils.flags import flag_bit
-from stellarssl.encoder import Encoder
+from stellarssl.encoder import Encoder, Features
 from stellarssl.library import ReferenceLibrary
-from stellarssl.masses import MassEstimator, mass_table, neighbor_weights, write_table
+from stellarssl.masses import (
+    MassEstimator,
+    MassReader,
+    mass_table,
+    neighbor_weights,
+    write_table,
+)
 from stellarssl.tiles import TileSet
 from stellarssl.tracers import get_tracer
 
@@ -431,6 +438,27 @@ def test_star_probability_tells_the_kinds_apart(library, encoder):
     assert (probability[~has_star] < 0.5).all()
     assert "starless_like" in _row_flags(table, -1)
     assert not table["neighbors"][:, :].max() >= np.flatnonzero(~has_star).min()
+
+
+def test_star_probability_is_calibrated_for_even_odds():
+    # one feature, N(1, 1) with a star and N(-1, 1) without: even odds give p = 1 / (1 + exp(-2 x)).
+    # Starless clumps are eight times as frequent and are seen three times each.
+    rng = np.random.default_rng(12)
+    x = np.concatenate([rng.normal(1, 1, 80), np.repeat(rng.normal(-1, 1, 640), 3)])
+    mass = np.where(np.arange(len(x)) < 80, 1, np.nan) * u.Msun
+    group = np.concatenate([np.arange(80), 80 + np.repeat(np.arange(640), 3)])
+    flat = np.ones((len(x), 64, 64))
+    bare = ReferenceLibrary.from_maps(
+        1e22 * flat / u.cm**2, 0 * flat * u.km / u.s, 0 * flat * u.km / u.s, mass, group
+    )
+    features = Features(x[:, None], {"cls@0.5": slice(0, 1)}, "none", "float32")
+    reader = MassReader.fit(
+        replace(bare, features=features), n_neighbors=1, n_components=1, scalars=False
+    )
+    query = np.linspace(-2, 2, 41)
+    error = reader.star_probability(query[:, None]) - 1 / (1 + np.exp(-2 * query))
+    assert abs(error.mean()) < 0.05
+    assert np.sqrt(np.mean(error**2)) < 0.12
 
 
 def test_scalars_are_an_option(library, encoder):

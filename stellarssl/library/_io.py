@@ -42,7 +42,7 @@ def write(library: "ReferenceLibrary", path: Path, *, overwrite: bool) -> None:
     """
     hdus = [fits.PrimaryHDU()]
     hdus[0].header["LONGSTRN"] = "OGIP 1.0"
-    hdus[0].header["META"] = json.dumps(library.meta or {})
+    hdus[0].header["META"] = json.dumps(library.meta)
     for channel, (name, unit) in enumerate(_CHANNELS):
         hdus.append(_compressed(library.maps[:, channel], name, unit))
     hdus.append(fits.table_to_hdu(library.table))

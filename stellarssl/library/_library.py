@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Self
@@ -59,7 +59,8 @@ class ReferenceLibrary:
     detected : ndarray or None
         bool (n, 64, 64), where that telescope detects gas; None is everywhere.
     meta : dict
-        What is told of the simulations: str, float, int or bool.
+        What is told of the simulations: str, float, int or bool. As observed, it also holds
+        ``simulated_sha256``, the checksum of the library before.
     """
 
     table: QTable
@@ -69,7 +70,7 @@ class ReferenceLibrary:
     tokens: TokenStatistics | None = None
     observation: Observation | None = None
     detected: np.ndarray | None = None
-    meta: dict | None = None
+    meta: dict = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -381,6 +382,7 @@ class ReferenceLibrary:
             features=_kept_features(encoder, maps, blocks, progress=progress),
             tokens=self._tokens_of(encoder),
             observation=observation,
+            meta=self.meta | {"simulated_sha256": self.sha256},
         )
 
     def _tokens_of(self, encoder: Encoder) -> TokenStatistics:

@@ -12,7 +12,9 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from stellarssl._utils.exceptions import InputError
 
-__all__ = ["MassEstimator", "nearest_groups", "neighbor_weights"]
+__all__ = ["N_COMPONENTS", "N_NEIGHBORS", "MassEstimator", "nearest_groups", "neighbor_weights"]
+
+N_NEIGHBORS, N_COMPONENTS = 10, 10  # chosen by protostar on the shipped library
 
 _SAME = 1e-6  # whitened distance below which two rows are the same one, rounding aside
 _RANK = 1e-8  # variance, relative to the largest component's, below which there is only rounding
@@ -57,6 +59,8 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         Whose row each is, and what is left out with it, shape (n,).
     distances_ : ndarray
         Mean distance of each row to its nearest groups in other clumps; NaN where there are none.
+    left_out_ : ndarray
+        Each row's log mass as the other clumps tell it; NaN where there are none.
     scores_ : ndarray
         The normalised residuals r, shape (n,); NaN where there is no other clump.
 
@@ -71,8 +75,8 @@ class MassEstimator(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        n_neighbors: int = 5,
-        n_components: int = 20,
+        n_neighbors: int = N_NEIGHBORS,
+        n_components: int = N_COMPONENTS,
         *,
         block_widths: Sequence[int] | None = None,
     ) -> None:
@@ -289,7 +293,8 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         variance = np.var(self.log_mass_[index[known]], axis=1, where=kept[known])
         self._typical_variance = variance.mean() if known.any() else self.log_mass_.var()
         mean, spread = self._vote(distance[known], index[known])
-        self.scores_ = np.full(len(known), np.nan)
+        self.left_out_, self.scores_ = np.full((2, len(known)), np.nan)
+        self.left_out_[known] = mean
         self.scores_[known] = np.abs(self.log_mass_[known] - mean) / spread
 
     def _quantile(self, level: float) -> float:

@@ -5,6 +5,7 @@ from typing import Self
 
 import astropy.units as u
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl.encoder import Features
@@ -14,7 +15,7 @@ from stellarssl.tiles import Scalars
 
 __all__ = ["MassReader"]
 
-_N_PRESENCE = 15
+_N_PRESENCE = 25
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,15 @@ class MassReader:
     Attributes
     ----------
     masses : MassEstimator
-        Fitted on the rows with a star.
+        Fitted on the rows with a star, of each simulation the deepest along the line of sight: a
+        telescope sees all of it.
     rows : ndarray of int
         Which rows of the library those are.
     presence : MassEstimator or None
         Fitted on ``has_star``, on the rows as deep as the starless ones; None where the library
         does not hold both kinds at one depth.
-    odds : float
-        Stars over starless clumps among those rows.
+    calibration : `~sklearn.linear_model.LogisticRegression` or None
+        From the share of neighbours with a star to a probability.
     scalars : bool
         Whether the tile's scalars stand beside the encoder's features.
     """
@@ -39,7 +41,7 @@ class MassReader:
     masses: MassEstimator
     rows: np.ndarray
     presence: MassEstimator | None
-    odds: float
+    calibration: LogisticRegression | None
     scalars: bool
 
     @classmethod
@@ -77,23 +79,21 @@ class MassReader:
         widths += [X.shape[1] - sum(widths)] if scalars else []
         has_star = np.asarray(library.table["has_star"], dtype=bool)
         group, clump = (np.asarray(library.table[name]) for name in ("group", "clump"))
-        rows = np.flatnonzero(has_star)
+        depth = library.table["depth"].to_value(u.pc)
+        rows = np.flatnonzero(has_star & _deepest(np.asarray(library.table["sim"]), depth))
         if len(rows) < 2:
             raise InputError("library", "must hold at least two maps with a star", len(rows))
 
-        def fitted(k: int, labels: np.ndarray, chosen: np.ndarray) -> MassEstimator:
-            estimator = MassEstimator(k, n_components, block_widths=widths)
-            return estimator.fit(X[chosen], labels, group[chosen], clump[chosen])
-
         log_mass = np.log10(library.table["mass"][rows].to_value(u.solMass))
-        masses = fitted(n_neighbors, log_mass, rows)
-        depth = library.table["depth"].to_value(u.pc)
+        masses = MassEstimator(n_neighbors, n_components, block_widths=widths)
+        masses.fit(X[rows], log_mass, group[rows], clump[rows])
         alike = np.isin(depth, depth[~has_star])
         if not (alike & has_star).any():
-            return cls(masses, rows, None, np.nan, scalars)
-        presence = fitted(_N_PRESENCE, has_star[alike].astype(float), alike)
-        stars, starless = (len(np.unique(group[alike & kind])) for kind in (has_star, ~has_star))
-        return cls(masses, rows, presence, stars / starless, scalars)
+            return cls(masses, rows, None, None, scalars)
+        presence = MassEstimator(_N_PRESENCE, n_components, block_widths=widths)
+        presence.fit(X[alike], has_star[alike].astype(float), group[alike])
+        calibration = _calibrated(presence.left_out_, has_star[alike], group[alike])
+        return cls(masses, rows, presence, calibration, scalars)
 
     def columns(self, features: Features, scalars: Scalars) -> np.ndarray:
         """Put features side by side as they were when the reader was fitted.
@@ -123,15 +123,40 @@ class MassReader:
         Returns
         -------
         probability : ndarray
-            Shape (m,): the weighted share s of the 15 nearest groups that have a star, the
-            frequencies in the library divided out, s / (s + (1 - s) * stars / starless); NaN
-            without starless rows.
+            Shape (m,): the weighted share of the 25 nearest groups that have a star, calibrated by
+            logistic regression on the shares that the library's own rows have when their own group
+            is left out; NaN without starless rows.
         """
         if self.presence is None:
             return np.full(len(X), np.nan)
-        share = self.presence.predict(X)
-        return share / (share + (1 - share) * self.odds)
+        return self.calibration.predict_proba(_evidence(self.presence.predict(X)))[:, 1]
+
+
+def _evidence(share: np.ndarray) -> np.ndarray:
+    """Log odds of a share of neighbours, half a neighbour being added to either side."""
+    return np.log((share * _N_PRESENCE + 0.5) / ((1 - share) * _N_PRESENCE + 0.5))[:, None]
+
+
+def _calibrated(share: np.ndarray, has_star: np.ndarray, group: np.ndarray) -> LogisticRegression:
+    """Fit the probability of a star, either kind and each group within it weighing the same."""
+    _, number, counts = np.unique(group, return_inverse=True, return_counts=True)
+    weight = 1 / counts[number]
+    for kind in (has_star, ~has_star):
+        weight[kind] *= len(share) / 2 / weight[kind].sum()
+    known = np.isfinite(share)
+    return LogisticRegression(C=1e3).fit(
+        _evidence(share[known]), has_star[known], sample_weight=weight[known]
+    )
 
 
 def _columns(features: Features, scalars: Scalars, *, scalars_too: bool) -> np.ndarray:
     return np.hstack([features.array, scalars.array]) if scalars_too else features.array
+
+
+def _deepest(sim: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Mark the rows that are as deep as any of their simulation."""
+    deepest = np.zeros(len(sim), dtype=bool)
+    for name in np.unique(sim):
+        own = sim == name
+        deepest |= own & (depth == depth[own].max())
+    return deepest

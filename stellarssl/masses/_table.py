@@ -11,6 +11,7 @@ from stellarssl._utils.flags import FLAGS, flag_bit, flag_words, masking_bits
 from stellarssl._utils.provenance import provenance
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary, embed_blocks
+from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS
 from stellarssl.masses._reader import MassReader
 from stellarssl.tiles import TileSet
 from stellarssl.tracers import Tracer
@@ -20,7 +21,6 @@ __all__ = ["MAX_MASS", "mass_table"]
 MAX_MASS = 8 * u.solMass
 """Above it stars heat and push their gas, which no simulation of the library knows of."""
 
-N_NEIGHBORS, N_COMPONENTS, SCALARS = 10, 10, True  # chosen by protostar on the shipped library
 
 _LABEL = (
     "mass is the simulation's sink mass: all that was accreted within 0.023 pc, without outflows "
@@ -43,7 +43,7 @@ def mass_table(
     allow: Sequence[str] = (),
     n_neighbors: int = N_NEIGHBORS,
     n_components: int = N_COMPONENTS,
-    scalars: bool = SCALARS,
+    scalars: bool = True,
     meta: dict | None = None,
     progress: bool = False,
 ) -> QTable:
@@ -220,6 +220,7 @@ def _meta(
         "encoder_sha256": encoder.sha256,
         "encoder_dtype": encoder.dtype,
         "library_sha256": library.sha256,
+        "library_simulated_sha256": library.meta.get("simulated_sha256", library.sha256),
         "library_sims": ", ".join(np.unique(library.table["sim"])),
         "library_observation": "as simulated" if observation is None else observation.key,
         "feature_blocks": ", ".join(library.features.blocks),
