@@ -177,6 +177,12 @@ def test_a_rest_frequency_of_another_line_is_refused():
         get_tracer("13CO", rest_value=115.2712 * u.GHz)
 
 
+@pytest.mark.parametrize("rest", [110, "1 K", 0 * u.GHz, [110, 115] * u.GHz])
+def test_the_rest_frequency_is_checked(rest):
+    with pytest.raises(InputError, match=r"rest_value: must be"):
+        get_tracer("13CO", rest_value=rest)
+
+
 def test_user_defined_factor():
     tracer = get_tracer(1e26 / u.m**2 / (u.K * u.km / u.s), rest_value=23.694 * u.GHz)
     assert tracer.n_h_per_w.to_value(N_H_PER_W_UNIT) == pytest.approx(1e22)

@@ -118,6 +118,8 @@ def parse_brightness(text: str) -> tuple[u.UnitBase, str | None, bool]:
         If it is no unit of brightness.
     """
     core, scale = _split_scale(text.strip())
+    if core == "MK":  # in capitals throughout; nothing shines with megakelvins
+        return u.mK, scale, True
     try:
         unit, repaired = u.Unit(core), False
     except ValueError:
@@ -133,7 +135,7 @@ def parse_brightness(text: str) -> tuple[u.UnitBase, str | None, bool]:
 
 def _split_scale(text: str) -> tuple[str, str | None]:
     """Take the temperature scale off ``"K (Tmb)"``, ``"K_TA*"`` and their like."""
-    match = re.fullmatch(r"(m?k)[\s_]*\(?\s*(t\S*?)\s*\)?", text, flags=re.IGNORECASE)
+    match = re.fullmatch(r"(m?k)[\s_]*[(\[]?\s*(t\S*?)\s*[)\]]?", text, flags=re.IGNORECASE)
     if match is None:
         return text, None
     for pattern, scale in _SCALES:

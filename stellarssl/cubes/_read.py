@@ -170,8 +170,10 @@ def assemble(source: Source, options: Options) -> tuple[Cube, dict[str, str], li
     InputError
         If an option, a unit, the channels or the values cannot be used.
     """
-    notes = list(source.repairs)
+    notes = [*source.repairs, *source.notes]
     axes = source.axes
+    if axes.specsys in ("TOPOCENT", "GEOCENTR"):
+        notes.append(f"velocities are as observed ({axes.specsys}), in no common frame")
     unit, scale = _unit(source, options, notes)
     beam, areas, varies = _beam(source, options, notes)
     rest = _rest_value(source, options, notes)
@@ -208,25 +210,21 @@ def assemble(source: Source, options: Options) -> tuple[Cube, dict[str, str], li
 
 def _missing(cube: Cube) -> dict[str, str]:
     """Return the arguments that a cube cannot do without, and what each supplies."""
+    flux = cube.unit is not None and not cube.unit.is_equivalent(u.K)
+    per_beam = flux and cube.unit.is_equivalent(u.Jy / u.beam)
     wanted = {}
     if cube.unit is None:
         wanted["unit"] = "brightness unit"
-    if cube.beam is None:
+    # Without a unit nobody knows whether the others are needed: all are asked for at once.
+    if cube.beam is None and (cube.unit is None or per_beam):
         wanted["beam"] = "beam"
-    if cube.rest_value is None:
+    unplaced = not np.isfinite(cube.velocity).any()
+    if cube.rest_value is None and (cube.unit is None or flux or unplaced):
         hint = header_number(cube.header, "FREQ0")
         wanted["rest_value"] = "rest frequency of the line" + (
             f" (but FREQ0 = {hint:.12g})" if hint else ""
         )
-    per_beam = cube.unit is not None and cube.unit.is_equivalent(u.Jy / u.beam)
-    flux = cube.unit is not None and not cube.unit.is_equivalent(u.K)
-    fatal = (
-        cube.unit is None
-        or (per_beam and cube.beam is None)
-        or (cube.rest_value is None and (flux or not np.isfinite(cube.velocity).any()))
-    )
-    # Where a question has to be asked, all are asked at once, also those that could wait.
-    return wanted if fatal else {}
+    return wanted
 
 
 def _unit(
@@ -268,6 +266,8 @@ def _rest_value(source: Source, options: Options, notes: list[str]) -> u.Quantit
     """Return the argument's rest frequency, else the header's, else the named tracer's."""
     rest = as_quantity("rest_value", options.rest_value, u.GHz, equivalencies=u.spectral())
     if rest is not None:
+        if not rest.isscalar:
+            raise InputError("rest_value", "must be a single value", rest)
         return rest
     if source.axes.rest is not None:
         return source.axes.rest.to(u.GHz)
@@ -327,7 +327,8 @@ def _distance(
 def _doubts(source: Source, velocity: np.ndarray, factor: np.ndarray) -> list[str]:
     """Return what looks wrong in velocities and values."""
     doubts = []
-    sample = sample_values(source.data)
+    # What dask would have to work out first may be anything; it is left to the pass over the cube.
+    sample = np.empty(0) if hasattr(source.data, "dask") else sample_values(source.data)
     finite = np.isfinite(sample)
     if sample.size == np.prod(source.data.shape) and not finite.any():
         raise InputError("cube", "must hold finite values; all are NaN", source.name)

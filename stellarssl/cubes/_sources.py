@@ -195,6 +195,7 @@ def _from_hdus(hdus: fits.HDUList, hdu: int | str | None, path: str) -> Source:
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         raw = hdus[index].data
     header = hdus[index].header.copy()
+    compressed = isinstance(hdus[index], fits.CompImageHDU) or path.endswith((".gz", ".bz2", ".Z"))
     if raw is None or raw.dtype.names is not None:
         raise InputError("hdu", "must hold an image", index)
     name = Path(path).name
@@ -216,6 +217,7 @@ def _from_hdus(hdus: fits.HDUList, hdu: int | str | None, path: str) -> Source:
         name=name,
         path=path,
         repairs=tuple(repairs),
+        notes=("compressed, so that it is held in memory",) if compressed else (),
     )
 
 
@@ -233,7 +235,7 @@ def _from_spectral_cube(cube: SpectralCube, path: Path | None = None) -> Source:
         beam = cube.unmasked_beams
     else:
         try:
-            beam = cube.beam
+            beam = cube.beam if cube.beam.sr > 0 else None
         except NoBeamError:
             beam = None
     unit = cube.unit.to_string() or str(cube.meta.get("BUNIT", ""))

@@ -127,6 +127,8 @@ def get_tracer(
     1.61e+22 s / (K km cm2)
     """
     rest = as_quantity("rest_value", rest_value, u.GHz, equivalencies=u.spectral())
+    if rest is not None and not rest.isscalar:
+        raise InputError("rest_value", "must be a single value", rest)
     if isinstance(tracer, str):
         line = _find_line(tracer, rest)
         if line is not None:
