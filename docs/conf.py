@@ -1,6 +1,7 @@
 """Configuration of the documentation, on top of what all astropy packages share."""
 
 import os
+import shutil
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -73,7 +74,8 @@ lines = [
         for flag in FLAGS
     ),
 ]
-Path("api").mkdir(exist_ok=True)
+shutil.rmtree("api", ignore_errors=True)  # no page of a name that is gone
+Path("api").mkdir()
 Path("api/flags.inc").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
