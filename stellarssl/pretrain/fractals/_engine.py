@@ -4,18 +4,21 @@ import numpy as np
 from numba import njit
 
 from stellarssl.pretrain.fractals._blocks import N_UNIFORMS, call_block
+from stellarssl.pretrain.fractals._math import floor
 
-__all__ = ["POOL", "advance", "bin_points", "new_pool", "splitmix", "step"]
+__all__ = ["POOL", "new_pool", "play", "splitmix"]
 
 POOL = 1024
-"""Points that move together; a power of two."""
+"""Points that move together."""
 
+_DECKS = 8
+_DECK = POOL // _DECKS
 _OPTIONS = {"cache": True, "error_model": "numpy", "nogil": True}
 
 
 @njit(**_OPTIONS)
 def splitmix(state):  # noqa: ANN001, ANN201
-    """Return the next 64 random bits after ``state`` (Steele, Lea & Flood 2014)."""
+    """Return 64 bits scrambled from ``state`` (Steele, Lea & Flood 2014)."""
     z = state + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -23,23 +26,7 @@ def splitmix(state):  # noqa: ANN001, ANN201
 
 
 @njit(**_OPTIONS)
-def new_pool(seed):  # noqa: ANN001, ANN201
-    """Return points in the square of side two, and one random generator for each."""
-    lanes = np.empty((2, POOL), np.uint64)
-    points = np.empty((3, POOL))
-    state = np.uint64(seed)
-    for i in range(POOL):
-        for k in range(2):
-            state += np.uint64(0x9E3779B97F4A7C15)
-            lanes[k, i] = splitmix(state)
-    for k in range(3):
-        fill_uniform(lanes, points[k], POOL)
-    points[:2] = 2 * points[:2] - 1
-    return points, lanes
-
-
-@njit(**_OPTIONS)
-def fill_uniform(lanes, out, n):  # noqa: ANN001, ANN201
+def _fill_uniform(lanes, out, n):  # noqa: ANN001, ANN202
     """Fill ``out`` with numbers in [0, 1): xorshift128+, one generator a lane (Vigna 2017)."""
     for i in range(n):
         a, b = lanes[0, i], lanes[1, i]
@@ -50,119 +37,131 @@ def fill_uniform(lanes, out, n):  # noqa: ANN001, ANN201
 
 
 @njit(**_OPTIONS)
-def _apply_map(k, program, uniforms, lanes, tx, ty, ox, oy, n):  # noqa: ANN001, ANN202, PLR0913
-    """Add up the variations of map ``k`` at ``tx, ty`` and apply its post transform."""
-    _, post, has_post, _, first, address, n_uniforms, weight, parameters = program
-    ox[:n] = 0.0
-    oy[:n] = 0.0
+def new_pool(seed):  # noqa: ANN001, ANN201
+    """Return points in the square of side two, and random generators: one a point and one more."""
+    lanes, points = np.empty((2, POOL + 1), np.uint64), np.empty((3, POOL))
+    state = np.uint64(seed)
+    for i in range(POOL + 1):
+        for k in range(2):
+            state += np.uint64(0x9E3779B97F4A7C15)
+            lanes[k, i] = splitmix(state)
+    for k in range(3):
+        _fill_uniform(lanes, points[k], POOL)
+    points[:2] = 2 * points[:2] - 1
+    return points, lanes
+
+
+@njit(**_OPTIONS)
+def _riffle(points, bits, out):  # noqa: ANN001, ANN202
+    """Cut each of eight decks anywhere and deal from all in turn: a point may come anywhere."""
+    for place in range(_DECKS):
+        low = ((place + bits) & (_DECKS - 1)) * _DECK
+        cut = (bits >> (3 + 7 * place)) & (_DECK - 1)
+        for i in range(_DECK - cut):
+            out[_DECKS * i + place] = points[low + cut + i]
+        for i in range(cut):
+            out[_DECKS * (_DECK - cut + i) + place] = points[low + i]
+
+
+@njit(**_OPTIONS)
+def _stay(old_x, old_y, x, y):  # noqa: ANN001, ANN202
+    """Leave points where they were that would go to infinity."""
+    for i in range(POOL):
+        good = (abs(x[i]) < 1e10) & (abs(y[i]) < 1e10)
+        x[i] = x[i] if good else old_x[i]
+        y[i] = y[i] if good else old_y[i]
+
+
+@njit(**_OPTIONS)
+def _apply_map(k, program, lanes, work, points, moved, low, high):  # noqa: ANN001, ANN202, PLR0913
+    """Apply map ``k`` to some points: affine, the sum of its variations, post transform, colour."""
+    affine, post, has_post, color, first, address, n_uniforms, weight, parameters = program
+    n = high - low
+    x, y, old = points[0, low:high], points[1, low:high], points[2, low:high]
+    out_x, out_y, new = moved[0, low:high], moved[1, low:high], moved[2, low:high]
+    tx, ty = work[0], work[1]
+    a, b, c, d, e, f = affine[k]
+    hue, speed = color[k]
+    for i in range(n):
+        tx[i] = a * x[i] + b * y[i] + c
+        ty[i] = d * x[i] + e * y[i] + f
+        out_x[i] = 0.0
+        out_y[i] = 0.0
+        new[i] = old[i] + speed * (hue - old[i])
+    uniforms = work[2:].ravel()
     for j in range(first[k], first[k + 1]):
         for m in range(n_uniforms[j]):
-            fill_uniform(lanes, uniforms[m * n : (m + 1) * n], n)
+            _fill_uniform(lanes, uniforms[m * n : (m + 1) * n], n)
         call_block(
             address[j], n, tx.ctypes.data, ty.ctypes.data, uniforms.ctypes.data,
-            parameters[j].ctypes.data, weight[j], ox.ctypes.data, oy.ctypes.data,
+            parameters[j].ctypes.data, weight[j], out_x.ctypes.data, out_y.ctypes.data,
         )  # fmt: skip
     if has_post[k]:
         a, b, c, d, e, f = post[k]
         for i in range(n):
-            x, y = ox[i], oy[i]
-            ox[i] = a * x + b * y + c
-            oy[i] = d * x + e * y + f
+            u, v = out_x[i], out_y[i]
+            out_x[i] = a * u + b * v + c
+            out_y[i] = d * u + e * v + f
 
 
 @njit(**_OPTIONS)
-def step(program, cdf, points, moved, work, lanes, turn):  # noqa: ANN001, ANN201, PLR0913
-    """Move all points once, from ``points`` to ``moved``.
+def _step(program, cumulated, moved, lanes, work, points):  # noqa: ANN001, ANN202, PLR0913
+    """Shuffle the points of ``moved`` into ``points`` and send them back, each through a map.
 
-    Places are shuffled by an odd multiplier, then each stretch of the pool, as long as its
-    probability, goes through one map: every point's path is a fair chaos game.
+    A stretch of the pool is as long as its map is probable, and a point's place after the shuffle
+    does not depend on its past: its path is a fair chaos game.
     """
-    affine, _, _, colour, _, _, _, _, _ = program
-    draw = splitmix(np.uint64(turn) ^ lanes[0, 0])
-    multiplier = np.int64(draw >> np.uint64(32)) | 1
-    shift = np.int64(draw & np.uint64(POOL - 1))
-    offset = (draw >> np.uint64(11)) * (0.5**53)
-    tx, ty, uniforms = work[0], work[1], work[2 : 2 + N_UNIFORMS].ravel()
+    state = lanes[0, POOL]
+    lanes[0, POOL] = state + np.uint64(2)
+    bits = np.int64(splitmix(state) >> np.uint64(1))
+    offset = np.float64(np.int64(splitmix(state + np.uint64(1)) >> np.uint64(12))) * (0.5**52)
+    for k in range(3):
+        _riffle(moved[k], bits, points[k])
     low = 0
-    for k in range(cdf.size):
-        high = min(POOL, int(cdf[k] * POOL + offset))
-        if k == cdf.size - 1:
-            high = POOL
-        n = high - low
-        if n <= 0:
-            continue
-        a, b, c, d, e, f = affine[k]
-        hue, speed = colour[k]
-        for i in range(n):
-            j = ((low + i) * multiplier + shift) & (POOL - 1)
-            x, y = points[0, j], points[1, j]
-            tx[i] = a * x + b * y + c
-            ty[i] = d * x + e * y + f
-            moved[2, low + i] = points[2, j] + speed * (hue - points[2, j])
-        _apply_map(k, program, uniforms, lanes, tx, ty, moved[0, low:high], moved[1, low:high], n)
-        low = high
-    _catch(moved, shift)
+    for k in range(cumulated.size):
+        high = POOL if k + 1 == cumulated.size else min(POOL, int(cumulated[k] * POOL + offset))
+        if high > low:
+            _apply_map(k, program, lanes, work, points, moved, low, high)
+            low = high
+    _stay(points[0], points[1], moved[0], moved[1])
 
 
 @njit(**_OPTIONS)
-def _catch(points, shift):  # noqa: ANN001, ANN202
-    """Put points that went to infinity back into the square of side two."""
-    for i in range(POOL):
-        x, y = points[0, i], points[1, i]
-        good = (abs(x) < 1e10) & (abs(y) < 1e10)
-        t = ((i + shift) & (POOL - 1)) * (2.0 / POOL) - 1.0
-        s = ((i * 389 + shift) & (POOL - 1)) * (2.0 / POOL) - 1.0
-        points[0, i] = x if good else t
-        points[1, i] = y if good else s
-
-
-@njit(**_OPTIONS)
-def bin_points(points, n, frame, size, sums):  # noqa: ANN001, ANN201
-    """Add the first ``n`` points to ``sums[pixel] = (count, sum c, sum c^2)``."""
+def _bin(points, n, frame, size, pixel, sums):  # noqa: ANN001, ANN202, PLR0913
+    """Add ``n`` points to ``sums[pixel] = (count, sum c, sum c^2, 0)``; the last row is outside."""
     x0, y0, scale = frame
+    outside = size * size
+    x, y, c = points[0], points[1], points[2]
     for i in range(n):
-        x = (points[0, i] - x0) * scale
-        y = (points[1, i] - y0) * scale
-        if (x >= 0) & (x < size) & (y >= 0) & (y < size):
-            k = int(y) * size + int(x)
-            c = points[2, i]
-            sums[k, 0] += 1.0
-            sums[k, 1] += c
-            sums[k, 2] += c * c
+        u, v = (x[i] - x0) * scale, (y[i] - y0) * scale
+        inside = (u >= 0) & (u < size) & (v >= 0) & (v < size)
+        place = floor(v) * size + floor(u)
+        pixel[i] = np.uint64(np.int64(place if inside else float(outside)))
+    for i in range(n):
+        k = pixel[i]
+        sums[k, 0] += 1.0
+        sums[k, 1] += c[i]
+        sums[k, 2] += c[i] * c[i]
 
 
 @njit(**_OPTIONS)
-def play(program, cdf, points, lanes, n_points, frame, size, sums, orbit):  # noqa: ANN001, ANN201, PLR0913
-    """Let the pool make ``n_points`` steps in all; bin them, or write them to ``orbit``.
+def play(program, cumulated, points, lanes, n_points, frame, size, sums, orbit):  # noqa: ANN001, ANN201, PLR0913
+    """Let the pool make ``n_points`` steps in all; bin them, or write them to ``orbit`` if it has room.
 
-    The last map, beyond ``cdf``, is the final one: it moves what is drawn, not the points.
+    The last map, beyond ``cumulated``, is the final one: it moves what is drawn, not the points.
     """
-    n_maps = cdf.size
+    n_maps = cumulated.size
     has_final = program[0].shape[0] > n_maps
-    other, drawn, work = np.empty_like(points), np.empty_like(points), np.empty((9, POOL))
-    uniforms = work[2 : 2 + N_UNIFORMS].ravel()
-    done = turn = 0
-    while done < n_points:
-        turn += 1
-        step(program, cdf, points, other, work, lanes, turn)
-        points, other = other, points
+    shuffled, drawn = np.empty((3, POOL)), np.empty((3, POOL))
+    work, pixel = np.empty((2 + N_UNIFORMS, POOL)), np.empty(POOL, np.uint64)
+    for done in range(0, n_points, POOL):
+        _step(program, cumulated, points, lanes, work, shuffled)
         shown = points
         if has_final:
-            a, b, c, d, e, f = program[0][n_maps]
-            hue, speed = program[3][n_maps]
-            for i in range(POOL):
-                x, y = points[0, i], points[1, i]
-                work[0, i] = a * x + b * y + c
-                work[1, i] = d * x + e * y + f
-                drawn[2, i] = points[2, i] + speed * (hue - points[2, i])
-            _apply_map(
-                n_maps, program, uniforms, lanes, work[0], work[1], drawn[0], drawn[1], POOL
-            )
+            _apply_map(n_maps, program, lanes, work, points, drawn, 0, POOL)
             shown = drawn
         n = min(POOL, n_points - done)
         if orbit.shape[1] > 0:
             orbit[:, done : done + n] = shown[:, :n]
         else:
-            bin_points(shown, n, frame, size, sums)
-        done += n
-    return points
+            _bin(shown, n, frame, size, pixel, sums)

@@ -161,20 +161,21 @@ def _physical(sums: np.ndarray, valid: np.ndarray, draws: Draws) -> np.ndarray:
 
 def moment_image(genome: FlameGenome, draws: Draws, *, size: int, n_points: int):
     """Render a flame's moments, or None where it is not worth an image."""
-    program, cdf = genome.program()
+    program, cumulated = genome.program()
     points, lanes = new_pool(draws.integer(0, 2**52))
     nowhere, no_sums, no_orbit = (0.0, 0.0, 0.0), np.zeros((0, 4)), np.zeros((3, 0))
     orbit = np.empty((3, _BURN_IN * POOL))
-    points = play(program, cdf, points, lanes, orbit.shape[1], nowhere, 0, no_sums, orbit)
+    play(program, cumulated, points, lanes, orbit.shape[1], nowhere, 0, no_sums, orbit)
     orbit = orbit[:, :_N_SCOUTS]
-    points = play(program, cdf, points, lanes, _N_SCOUTS, nowhere, 0, no_sums, orbit)
+    play(program, cumulated, points, lanes, _N_SCOUTS, nowhere, 0, no_sums, orbit)
     if not (np.abs(orbit) < 1e6).all():
         orbit = orbit[:, (np.abs(orbit) < 1e6).all(0)]
         if orbit.shape[1] < _N_SCOUTS // 2:
             return None
     frame = _pick_frame(orbit, draws, size)
-    sums = np.zeros((size * size, 4))
-    play(program, cdf, points, lanes, n_points, frame, size, sums, no_orbit)
+    sums = np.zeros((size * size + 1, 4))
+    play(program, cumulated, points, lanes, n_points, frame, size, sums, no_orbit)
+    sums = sums[:-1]
     if sums[:, 0].sum() < 0.2 * n_points or sums[:, 0].max() > 0.05 * n_points:
         return None
     sigma = 2.0 ** draws.uniform(-0.6, 1.0) * size / 96
