@@ -128,7 +128,7 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
     Parameters
     ----------
     sampled : `~numpy.ndarray`
-        Shape (n, h, w, 7), means of ``fields.array``.
+        Shape (7, n, h, w), means of ``fields.array``.
     fields : Fields
         What was sampled.
     v_los : float, optional
@@ -139,7 +139,7 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
     sampled : Sampled
         Finite everywhere.
     """
-    observed, found, column, momentum, energy, error, limit = np.moveaxis(sampled, -1, 0)
+    observed, found, column, momentum, energy, error, limit = sampled
     covered = observed > 0.5
     # the limit of a noise-free map is its faintest pixel, which rounding must not lose
     significant = (column > 0) & (column > 0.999999 * limit)
@@ -150,7 +150,7 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
         if v_los is None:
             tile_v = np.where(detected, momentum, 0.0).sum(axis=(1, 2)) / total
         else:
-            tile_v = np.full(len(sampled), v_los - fields.v_reference)
+            tile_v = np.full(len(column), v_los - fields.v_reference)
         v = momentum / column
         sigma = np.sqrt(np.maximum(energy / column - v**2, 0.0))
         snr = np.where(detected, column / error, 0.0)

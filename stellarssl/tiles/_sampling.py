@@ -19,14 +19,14 @@ __all__ = ["sample_tiles"]
 # 1e-8 pixel for tiles below 2 degrees: the projections are worked out at 25 points, not at 4096.
 _N_NODES = 5
 _BINNED_FROM = 8  # map pixels per tile pixel above which the map is binned first
-_BATCH_POINTS = 1_000_000  # 60 MB of means where k is one
+_BATCH_POINTS = 2**18  # 15 MB of means where k is one
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mean_over_pixels(fields, x, y, k, out):  # noqa: ANN001
-    """Fill ``out`` (n, h, w, f) with means of ``fields`` (ny, nx, f) at ``x, y`` (n, h*k, w*k)."""
+    """Fill ``out`` (f, n, h, w) with means of ``fields`` (ny, nx, f) at ``x, y`` (n, h*k, w*k)."""
     ny, nx, nf = fields.shape
-    n, h, w, _ = out.shape
+    _, n, h, w = out.shape
     share = 1.0 / k**2
     out[:] = 0.0
     for i, row, column in np.ndindex((n, h * k, w * k)):
@@ -37,7 +37,7 @@ def _mean_over_pixels(fields, x, y, k, out):  # noqa: ANN001
             fx, fy = xp - x0, yp - y0
             lower, upper = share * (1.0 - fy), share * fy
             for f in range(nf):
-                out[i, row // k, column // k, f] += lower * (
+                out[f, i, row // k, column // k] += lower * (
                     fields[y0, x0, f] * (1.0 - fx) + fields[y0, x0 + 1, f] * fx
                 ) + upper * (fields[y0 + 1, x0, f] * (1.0 - fx) + fields[y0 + 1, x0 + 1, f] * fx)
 
@@ -118,7 +118,7 @@ def sample_tiles(
     tiles : `~numpy.ndarray`
         Which tiles; each tile comes once, in any order.
     means : `~numpy.ndarray`
-        Float64, shape (len(tiles), n_pixels, n_pixels, n_fields).
+        Float64, shape (n_fields, len(tiles), n_pixels, n_pixels).
     """
     nodes = _nodes(n_pixels)
     xy = np.stack(wcs.world_to_pixel(sky(np.arange(n_tiles), nodes)))
@@ -141,6 +141,6 @@ def sample_tiles(
                 else:
                     x, y = wcs.world_to_pixel(sky(tiles, points))
                 x, y = ((axis - (factor - 1) / 2) / factor + 1 for axis in (x, y))
-                means = np.empty((len(tiles), n_pixels, n_pixels, fields.shape[2]))
+                means = np.empty((fields.shape[2], len(tiles), n_pixels, n_pixels))
                 _mean_over_pixels(source, x, y, k, means)
                 yield tiles, means
