@@ -195,7 +195,7 @@ def _products(
     facts, refused = [], []
     if cube.temperature_scale in ("T_A*", "T_R*") and cube.efficiency is None:
         rule = f"efficiency: must be given (efficiency=), as values are {cube.temperature_scale}"
-        refused.append(("columns", rule))
+        refused.append(("everything", rule))
     kind = None
     try:
         line = get_tracer(tracer, rest_value=cube.rest_value)

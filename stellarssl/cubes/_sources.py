@@ -100,11 +100,11 @@ class _Included:
 
     dtype, ndim = np.dtype(bool), 3
 
-    def __init__(self, cube: SpectralCube) -> None:
-        self._mask, self.shape = cube.mask, cube.shape
+    def __init__(self, cube: SpectralCube, data: np.ndarray) -> None:
+        self._mask, self._data, self._wcs, self.shape = cube.mask, data, cube.wcs, cube.shape
 
     def __getitem__(self, view: object) -> np.ndarray:
-        return np.asarray(self._mask.include(view=view))
+        return np.asarray(self._mask.include(data=self._data, wcs=self._wcs, view=view))
 
 
 def open_source(cube: object, hdu: int | str | None) -> Source:
@@ -230,7 +230,7 @@ def _from_spectral_cube(cube: SpectralCube, path: Path | None = None) -> Source:
         data, valid = cube._get_filled_data(fill=np.nan), None  # noqa: SLF001
     else:
         data = cube.unmasked_data[:].value
-        valid = None if plain or cube.mask is None else _Included(cube)
+        valid = None if plain or cube.mask is None else _Included(cube, data)
     if isinstance(cube, MultiBeamMixinClass):
         beam = cube.unmasked_beams
     else:

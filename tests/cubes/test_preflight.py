@@ -48,7 +48,7 @@ def test_frequencies_without_a_line(write):
 @pytest.mark.parametrize(
     ("cards", "options", "why"),
     [
-        ({"BUNIT": "K (Ta*)"}, {}, "columns    efficiency: must be given (efficiency=), as values"),
+        ({"BUNIT": "K (Ta*)"}, {}, "everything efficiency: must be given (efficiency=), as values"),
         ({"RESTFRQ": 229.759e9}, {}, "columns    tracer: must be named, as no known line"),
         ({"RESTFRQ": None}, {"tracer": None}, "columns    tracer=None gives none"),
         ({"RESTFRQ": 115.2712018e9}, {}, "masses     the line saturates in dense gas"),

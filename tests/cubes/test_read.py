@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from numpy.testing import assert_allclose, assert_array_equal
 from radio_beam import Beam
-from spectral_cube import SpectralCube
+from spectral_cube import BooleanArrayMask, FunctionMask, SpectralCube
 
 from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl.cubes import Cube, read_cube
@@ -587,3 +587,23 @@ def test_memory_does_not_grow_with_the_cube(tmp_path, bitpix):
     tracemalloc.stop()
     assert block.shape == (10, 40, 2000)
     assert peak < 100e6
+
+
+def test_masks_of_all_kinds(write, values):
+    given = SpectralCube.read(str(write()))
+    flat = np.zeros(SHAPE[1:], bool)
+    flat[1:3, 2:5] = True
+    whole = np.broadcast_to(flat, SHAPE)
+    masks = {
+        "2-D": (flat, whole),
+        "3-D": (values > 200, values > 200),
+        "both": (
+            (given > 200 * u.K) & BooleanArrayMask(flat, given.wcs, SHAPE),
+            (values > 200) & whole,
+        ),
+        "function": (FunctionMask(lambda data, _, view: data[view] > 300), values > 300),
+    }
+    for mask, expected in masks.values():
+        cube = read_cube(given.with_mask(mask))
+        assert_array_equal(np.asarray(cube.valid[:, :, :]), expected)
+        assert_array_equal(np.asarray(cube.valid[1:4, 1:2, 3:]), expected[1:4, 1:2, 3:])

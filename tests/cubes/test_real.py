@@ -44,7 +44,7 @@ def test_l1448(real_cubes):
     assert get_tracer("auto", rest_value=cube.rest_value).name == "13CO(1-0)"
     report = preflight(real_cubes / "L1448_13CO_COMPLETE.fits", **L1448, distance="288 pc")
     assert "pixel 0.0321 pc, 7.78 beams across a tile of 0.5 pc" in report
-    assert "columns    efficiency: must be given (efficiency=), as values are T_A*" in report
+    assert "everything efficiency: must be given (efficiency=), as values are T_A*" in report
 
 
 def test_nh3(real_cubes):
