@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from numpy.testing import assert_allclose, assert_array_equal
-from radio_beam import Beam
+from radio_beam import Beam, Beams
+from radio_beam.utils import BeamError
 from spectral_cube import BooleanArrayMask, FunctionMask, SpectralCube
 
 from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLWarning
@@ -607,3 +608,27 @@ def test_masks_of_all_kinds(write, values):
         cube = read_cube(given.with_mask(mask))
         assert_array_equal(np.asarray(cube.valid[:, :, :]), expected)
         assert_array_equal(np.asarray(cube.valid[1:4, 1:2, 3:]), expected[1:4, 1:2, 3:])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i2"])
+def test_spectral_cube_of_a_cube_with_a_beam_per_channel(write, values, dtype):
+    path = write(values.astype(dtype), hdus=[beams_hdu([10, 11, 12, 13, 14, 15])])
+    made = read_cube(path).spectral_cube
+    assert_allclose(made.beams.major.to_value(u.arcsec), [10, 11, 12, 13, 14, 15])
+    assert_array_equal(np.asarray(made.unmasked_data[:].value), values)
+
+
+def test_rest_wavelength(write):
+    cube = read_cube(write(RESTFRQ=None, RESTWAV=299792458.0 / REST))
+    assert_allclose(cube.rest_value.to_value(u.Hz), REST)
+
+
+def test_beams_whose_common_beam_is_not_found(write, monkeypatch):
+    """The circle around the widest holds all of them."""
+
+    def fail(*_):
+        raise BeamError("no convergence")
+
+    monkeypatch.setattr(Beams, "common_beam", fail)
+    beam = read_cube(write(hdus=[beams_hdu([10, 11, 12, 13, 14, 15])])).beam
+    assert_allclose([beam.major.to_value("arcsec"), beam.minor.to_value("arcsec")], 15)
