@@ -185,7 +185,7 @@ def test_select_and_rows(encoder):
     np.testing.assert_array_equal(
         features[np.array([False, True, False])].array, features.array[1:2]
     )
-    with pytest.raises(InputError, match="block: must be one of cls@0.5, .*; got 'cls'"):
+    with pytest.raises(InputError, match=r"block: must be one of cls@0.5, .*; got 'cls'"):
         features.select("cls")
     with pytest.raises(InputError, match="rows: must be a slice"):
         features[1]
@@ -207,7 +207,7 @@ def test_written_weights_come_back(tmp_path, encoder, half):
         encoder.write(path)
 
 
-def rewrite(path, *, change=lambda tensors: None, metadata=None):
+def rewrite(path, *, change=lambda _: None, metadata=None):
     with safe_open(path, framework="pt") as file:
         kept = file.metadata()
     tensors = load_file(path)
@@ -219,7 +219,7 @@ def test_damaged_weights_are_refused(tmp_path, encoder):
     path = tmp_path / "some.safetensors"
     encoder.write(path)
     rewrite(path, change=lambda tensors: tensors["norm.weight"].mul_(1.01))
-    with pytest.raises(InputError, match="weights in some.safetensors: must have the sha256"):
+    with pytest.raises(InputError, match=r"weights in some.safetensors: must have the sha256"):
         Encoder.from_pretrained(path)
 
 
@@ -251,7 +251,7 @@ def test_files_that_are_no_weights(tmp_path, encoder):
     rewrite(path, metadata={"encoder_spec": "{}"})
     with pytest.raises(InputError, match="encoder_spec: must hold the fields of EncoderSpec"):
         Encoder.from_pretrained(path)
-    with pytest.raises(InputError, match="path: must end in .safetensors"):
+    with pytest.raises(InputError, match=r"path: must end in .safetensors"):
         encoder.write(tmp_path / "some.pt")
 
 
@@ -265,7 +265,7 @@ def test_weights_of_another_network_are_refused(tmp_path, encoder):
 
 
 def test_names_that_nobody_has():
-    with pytest.raises(InputError, match="must be a shipped name .* or a timm model"):
+    with pytest.raises(InputError, match=r"must be a shipped name .* or a timm model"):
         Encoder.from_pretrained("no-such-weights")
     with pytest.raises(InputError, match="name_or_path: must be a vision transformer"):
         Encoder.from_pretrained("resnet18")

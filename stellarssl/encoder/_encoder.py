@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
@@ -251,7 +251,7 @@ class Encoder:
         }
         spec = replace(self.spec, sha256=weights_sha256(tensors))
         with atomic_path(path, overwrite=overwrite) as temporary:
-            save_file(tensors, temporary, metadata={"encoder_spec": spec.to_json()})
+            temporary.write_bytes(save(tensors, metadata={"encoder_spec": spec.to_json()}))
         return spec
 
     def embed(

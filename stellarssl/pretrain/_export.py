@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
@@ -71,7 +71,7 @@ def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -
             for key, value in teacher.state_dict().items()
             if key.startswith(("class_head", "patch_head")) or key == "backbone.mask_token"
         }
-        save_file(heads, temporary, metadata={"encoder_sha256": spec.sha256})
+        temporary.write_bytes(save(heads, metadata={"encoder_sha256": spec.sha256}))
     card = _card(spec, preset, checkpoint, rows, notes)
     with atomic_path(output.with_suffix(".md"), overwrite=overwrite) as temporary:
         temporary.write_text(card, encoding="utf-8")

@@ -158,6 +158,13 @@ _SECTIONS = {
     "watch": WatchSettings,
 }
 
+_RULES = {
+    float: "must be a number",
+    int: "must be a whole number",
+    str: "must be a string",
+    bool: "must be true or false",
+}
+
 
 def read_preset(preset: str | os.PathLike) -> Preset:
     """Read a training run.
@@ -232,7 +239,8 @@ def _section(name: str, kind: type, record: dict) -> object:
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
     for key, value in values.items():
         if not _fits(known[key].type, value):
-            raise InputError(f"[{name}] {key}", f"must be of type {known[key].type}", value)
+            rule = _RULES.get(known[key].type, "must be two numbers")
+            raise InputError(f"[{name}] {key}", rule, value)
     return kind(**values)
 
 

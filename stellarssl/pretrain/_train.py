@@ -196,8 +196,9 @@ def run(
         use_distributed_sampler=False,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+        for category in (UserWarning, FutureWarning):  # lightning's advice to its own callers
+            warnings.filterwarnings("ignore", category=category, module="lightning")
         loader = DataLoader(batches, batch_size=None, num_workers=n_workers)
         trainer.fit(module, loader, ckpt_path=last if first else None, weights_only=True)
-        trainer.save_checkpoint(last)
+        trainer.save_checkpoint(last, weights_only=False)
     return last

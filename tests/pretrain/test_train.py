@@ -1,0 +1,240 @@
+"""Training: what a stopped run gives, what the teacher is, what is refused."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("lightly")
+pytest.importorskip("lightning")
+
+from torch.utils.data import DataLoader
+
+from stellarssl._utils.exceptions import InputError, MissingDependencyError, OutputExistsError
+from stellarssl.encoder import Encoder
+from stellarssl.pretrain import _module, _train, export_encoder, plan, read_preset, train
+from stellarssl.pretrain._probes import (
+    CollapseError,
+    Probes,
+    amplitude_score,
+    effective_rank,
+    neighbour_score,
+)
+
+FULL = "32-true"
+
+
+def state_of(checkpoint):
+    return torch.load(checkpoint, weights_only=True)["state_dict"]
+
+
+def test_a_stopped_run_goes_on_exactly(write_preset, noise, tmp_path):
+    """Two steps and two more give the weights of four, across a change of stage."""
+    preset = write_preset(network__drop_path=0.2)
+    whole = state_of(train(preset, tmp_path / "whole", precision=FULL))
+    train(preset, tmp_path / "halves", precision=FULL, max_steps=2)
+    halves = state_of(train(preset, tmp_path / "halves", precision=FULL))
+    assert whole.keys() == halves.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, halves[name]), name
+
+
+def test_accumulation_counts_flames(write_preset, noise, tmp_path):
+    preset = write_preset(optimizer__accumulate=2)
+    checkpoint = torch.load(train(preset, tmp_path, precision=FULL), weights_only=True)
+    assert (checkpoint["global_step"], checkpoint["micro_step"]) == (4, 8)
+
+
+def test_the_log_and_the_probes(write_preset, noise, tmp_path):
+    train(write_preset(), tmp_path, precision=FULL)
+    with (tmp_path / "log" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [0, 1, 2, 3]
+    for row in rows:
+        terms = [float(row[name]) for name in ("dino", "ibot", "koleo")]
+        assert float(row["loss"]) == pytest.approx(np.dot(terms, (1.0, 1.0, 0.1)), rel=1e-5)
+    assert 0 < float(rows[-1]["probe_entropy"]) <= 1
+    assert 1 <= float(rows[-1]["probe_effective_rank"]) <= 64
+
+
+def test_teacher_and_student_start_equal(write_preset):
+    module = _module.SelfDistillation(read_preset(write_preset()))
+    student, teacher = module.student.state_dict(), module.teacher.state_dict()
+    assert {name.split(".")[0] for name in student} == {"backbone", "class_head", "patch_head"}
+    for name, value in student.items():
+        assert torch.equal(value, teacher[name]), name
+    assert not torch.equal(student["class_head.layers.0.weight"],
+                           student["patch_head.layers.0.weight"])  # fmt: skip
+
+
+def test_the_teacher_is_the_running_mean(write_preset, noise, tmp_path):
+    """After one step with momentum m: m times the start, (1 - m) times the student."""
+    preset = write_preset(optimizer__momentum=[0.75, 0.75], optimizer__warmup=0.0,
+                          optimizer__freeze_last_layer=0.0)  # fmt: skip
+    start = _module.SelfDistillation(read_preset(preset)).state_dict()
+    end = state_of(train(preset, tmp_path, precision=FULL, max_steps=1))
+    name = "backbone.vit.blocks.0.mlp.fc1.weight"
+    assert not torch.equal(end[f"student.{name}"], start[f"student.{name}"])
+    expected = 0.75 * start[f"student.{name}"] + 0.25 * end[f"student.{name}"]
+    torch.testing.assert_close(end[f"teacher.{name}"], expected, atol=1e-7, rtol=1e-6)
+
+
+def test_prototypes_wait(write_preset, noise, tmp_path):
+    preset = write_preset(optimizer__freeze_last_layer=0.5, optimizer__warmup=0.0)
+    start = _module.SelfDistillation(read_preset(preset)).state_dict()
+    name = "student.class_head.last_layer.weight_v"
+    held = state_of(train(preset, tmp_path, precision=FULL, max_steps=2))[name]
+    torch.testing.assert_close(held, start[name], atol=1e-2, rtol=0)
+    moved = state_of(train(preset, tmp_path, precision=FULL))[name]
+    assert not torch.equal(moved, held)
+
+
+def test_lower_layers_learn_slower_and_vectors_do_not_decay(write_preset):
+    """Two blocks: patch embedding, block 0, block 1, heads learn at 1/8, 1/4, 1/2, 1."""
+    branch = _module.SelfDistillation(read_preset(write_preset())).student
+    n_blocks = len(branch.backbone.vit.blocks)
+    groups = list(_module._parameter_groups(branch, 0.5))
+    factor = {id(p): (g["rate_factor"], g["decay_factor"]) for g in groups for p in g["params"]}
+    vit = branch.backbone.vit
+    assert factor[id(vit.patch_embed.proj.weight)] == (0.5 ** (n_blocks + 1), 1.0)
+    assert factor[id(vit.pos_embed)] == (0.5 ** (n_blocks + 1), 0.0)
+    assert factor[id(vit.blocks[0].mlp.fc1.weight)] == (0.5**n_blocks, 1.0)
+    assert factor[id(vit.blocks[-1].norm1.weight)] == (0.5, 0.0)
+    assert factor[id(branch.class_head.layers[0].weight)] == (1.0, 1.0)
+    assert not any(id(head.last_layer.weight_g) in factor
+                   for head in (branch.class_head, branch.patch_head))  # fmt: skip
+
+
+def test_hidden_patches_are_in_blocks_of_half_the_views(write_preset):
+    preset = read_preset(write_preset())
+    module = _module.SelfDistillation(preset)
+    torch.manual_seed(0)
+    mask = module.draw_mask(32, preset.stages[1])
+    assert mask.shape == (64, 3, 3)
+    torch.manual_seed(0)
+    assert torch.equal(mask, module.draw_mask(32, preset.stages[1]))
+    assert mask.flatten(1).any(1).sum() <= 32
+
+
+def test_batches_show_every_flame_once_in_a_pass(noise):
+    flames = noise(12, size=4)
+    batches = _train.Batches(flames, 5, 3, 0)
+    stream = torch.cat([batches.batch(k) for k in range(12)])
+    every = torch.from_numpy(np.stack([flames[i] for i in range(12)]))
+    for start in range(0, 60, 12):
+        one = stream[start : start + 12, 0, 0, 0].sort().values
+        assert torch.equal(one, every[:, 0, 0, 0].sort().values)
+    assert not torch.equal(stream[:12], stream[12:24])
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_workers_do_not_change_the_order(noise, n_workers):
+    def first_three(n, first):
+        batches = _train.Batches(noise(12, size=4), 5, 3, first)
+        stream = iter(DataLoader(batches, batch_size=None, num_workers=n))
+        return torch.stack([next(stream) for _ in range(3)])
+
+    assert torch.equal(first_three(0, 2), first_three(n_workers, 2))
+
+
+def test_a_collapse_stops_the_run(write_preset, noise, tmp_path, monkeypatch):
+    flat = Probes(1.0, 0.01, 1.0, 0.1, 0.9)
+    monkeypatch.setattr(_train, "look", lambda *_: flat)
+    with pytest.raises(CollapseError, match=r"step 2: class tokens spread over 0.01 of the sphere"):
+        train(write_preset(), tmp_path, precision=FULL)
+
+
+def test_a_checkpoint_of_another_network(write_preset, noise, tmp_path):
+    train(write_preset(), tmp_path / "run", precision=FULL, max_steps=1)
+    other = write_preset(head__prototypes=24)
+    with pytest.raises(InputError, match=r"last.ckpt: must have the \[head\] of the preset"):
+        train(other, tmp_path / "run", precision=FULL)
+
+
+def test_the_exported_encoder_is_the_teacher(write_preset, noise, tmp_path):
+    checkpoint = train(write_preset(), tmp_path / "run", precision=FULL)
+    path = tmp_path / "weights.safetensors"
+    spec = export_encoder(tmp_path / "run", path, name="some", notes="As good as noise.")
+    encoder = Encoder.from_pretrained(path, device="cpu", dtype="float32")
+    assert (encoder.name, encoder.sha256) == ("some", spec.sha256)
+
+    preset = read_preset(write_preset())
+    module = _module.SelfDistillation(preset)
+    module.load_state_dict(state_of(checkpoint))
+    maps = np.stack([noise(2, size=64)[i] for i in range(2)])
+    scaled = module.scaling(torch.from_numpy(maps))
+    small = torch.nn.functional.interpolate(scaled, size=32, mode="bilinear", antialias=True)
+    with torch.no_grad():
+        tokens = module.eval().teacher.tokens(small)[:, 2:].reshape(2, 4, 4, 64)
+    np.testing.assert_allclose(encoder.patch_tokens(maps), tokens, atol=0.02)
+
+    card = path.with_suffix(".md").read_text()
+    assert spec.sha256 in card
+    assert "24 (24 distinct), 3 views of each" in card
+    assert "As good as noise." in card
+    with path.with_suffix(".csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 4
+    assert (tmp_path / "weights-heads.safetensors").is_file()
+    with pytest.raises(OutputExistsError, match="overwrite=True"):
+        export_encoder(tmp_path / "run", path, name="some")
+
+
+def test_nothing_to_export(tmp_path):
+    with pytest.raises(InputError, match=r"run: must be the folder of a run, with a last.ckpt"):
+        export_encoder(tmp_path, tmp_path / "weights.safetensors", name="some")
+
+
+def test_the_extra_is_named_when_it_is_missing(write_preset, tmp_path, monkeypatch):
+    monkeypatch.setattr("stellarssl._utils.optional.find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'stellarssl\[pretrain\]'"):
+        train(write_preset(), tmp_path)
+
+
+def test_a_plan_trains_nothing(write_preset):
+    text = plan(write_preset())
+    assert "24 shown, 24 distinct" in text
+    assert "4 of 6 flames" in text
+    assert "time here" in text
+
+
+def test_effective_rank_by_hand():
+    """Two directions with singular values 3 : 1 have entropy 0.5623 and rank 1.7548."""
+    u = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) / 2
+    assert effective_rank(u * [3, 1]) == pytest.approx(np.exp(-0.75 * np.log(0.75)
+                                                              - 0.25 * np.log(0.25)))  # fmt: skip
+
+
+def test_neighbour_score_by_hand():
+    first = np.array([[1.0, 0], [0, 1], [1, 1]])
+    second = np.array([[2.0, 0.1], [0, 3], [1, 0]])
+    assert neighbour_score(first, second) == pytest.approx(1 / 3)
+
+
+def test_amplitude_score_knows_what_is_in_the_tokens():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(40, 2, 16, 16))
+    means = images.reshape(40, 2, 2, 8, 2, 8).mean((3, 5)).reshape(40, 2, 4).transpose(0, 2, 1)
+    tokens = np.concatenate((means[..., :1] * 50, rng.normal(size=(40, 4, 3))), -1)
+    score = amplitude_score(tokens, images)
+    assert score[0] > 0.99
+    assert score[1] < 0.1
+
+
+@pytest.mark.slow
+def test_the_published_network_takes_a_step(noise, tmp_path):
+    """ViT-L/16 at 336 px with its own heads: one real optimiser step, two flames accumulated."""
+    record = (Path(_module.__file__).parent / "presets" / "paper.toml").read_text()
+    small = record.replace("batch_size = 8", "batch_size = 2")
+    small = small.replace("accumulate = 128", "accumulate = 1").replace(
+        "n_flames = 256", "n_flames = 4"
+    )
+    small = small.replace("warmup = 0.1", "warmup = 0.0")
+    path = tmp_path / "paper.toml"
+    path.write_text(small)
+    start = _module.SelfDistillation(read_preset(path)).state_dict()
+    end = state_of(train(path, tmp_path / "run", precision=FULL, max_steps=1))
+    name = "backbone.vit.blocks.23.mlp.fc1.weight"
+    assert not torch.equal(start[f"student.{name}"], end[f"student.{name}"])
+    assert all(value.isfinite().all() for value in end.values())
