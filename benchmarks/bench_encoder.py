@@ -23,7 +23,7 @@ class Embedding:
         self.encoder = Encoder.random(dtype=dtype)
         self.encoder.embed(self.maps[:1])
 
-    def track_tiles_per_second(self, dtype):
+    def track_tiles_per_second(self, dtype):  # noqa: ARG002
         start = time.perf_counter()
         self.encoder.embed(self.maps)
         return len(self.maps) / (time.perf_counter() - start)
