@@ -441,24 +441,29 @@ def test_star_probability_tells_the_kinds_apart(library, encoder):
 
 
 def test_star_probability_is_calibrated_for_even_odds():
-    # one feature, N(1, 1) with a star and N(-1, 1) without: even odds give p = 1 / (1 + exp(-2 x)).
-    # Starless clumps are eight times as frequent and are seen three times each.
+    # N(1, 1) with a star and N(-1, 1) without: even odds give p = 1 / (1 + exp(-2 x)). Three more
+    # features say nothing.
+    # Starless clumps are eight times as frequent and are seen twice each.
     rng = np.random.default_rng(12)
-    x = np.concatenate([rng.normal(1, 1, 80), np.repeat(rng.normal(-1, 1, 640), 3)])
-    mass = np.where(np.arange(len(x)) < 80, 1, np.nan) * u.Msun
-    group = np.concatenate([np.arange(80), 80 + np.repeat(np.arange(640), 3)])
+    x = np.concatenate([rng.normal(1, 1, 60), np.repeat(rng.normal(-1, 1, 480), 2)])
+    mass = np.where(np.arange(len(x)) < 60, 1, np.nan) * u.Msun
+    group = np.concatenate([np.arange(60), 60 + np.repeat(np.arange(480), 2)])
     flat = np.ones((len(x), 64, 64))
     bare = ReferenceLibrary.from_maps(
         1e22 * flat / u.cm**2, 0 * flat * u.km / u.s, 0 * flat * u.km / u.s, mass, group
     )
-    features = Features(x[:, None], {"cls@0.5": slice(0, 1)}, "none", "float32")
+    columns = np.column_stack([x, rng.normal(size=(len(x), 3))])
+    features = Features(columns, {"cls@0.5": slice(0, 4)}, "none", "float32")
     reader = MassReader.fit(
-        replace(bare, features=features), n_neighbors=1, n_components=1, scalars=False
+        replace(bare, features=features), n_neighbors=1, n_components=4, scalars=False
     )
-    query = np.linspace(-2, 2, 41)
-    error = reader.star_probability(query[:, None]) - 1 / (1 + np.exp(-2 * query))
-    assert abs(error.mean()) < 0.05
-    assert np.sqrt(np.mean(error**2)) < 0.12
+    query = rng.normal(size=(4000, 4))
+    query[:, 0] = rng.normal(1, 1, 4000) * rng.choice([-1, 1], 4000)
+    told, true = reader.star_probability(query), 1 / (1 + np.exp(-2 * query[:, 0]))
+    for low in (0, 0.25, 0.5, 0.75):
+        chosen = (told >= low) & (told < low + 0.25)
+        assert chosen.sum() > 100
+        assert abs(told[chosen].mean() - true[chosen].mean()) < 0.1
 
 
 def test_scalars_are_an_option(library, encoder):

@@ -133,8 +133,8 @@ class MassReader:
 
 
 def _evidence(share: np.ndarray) -> np.ndarray:
-    """Log odds of a share of neighbours, half a neighbour being added to either side."""
-    return np.log((share * _N_PRESENCE + 0.5) / ((1 - share) * _N_PRESENCE + 0.5))[:, None]
+    """Log odds of a share of neighbours, one neighbour being added to either side."""
+    return np.log((share * _N_PRESENCE + 1) / ((1 - share) * _N_PRESENCE + 1))[:, None]
 
 
 def _calibrated(share: np.ndarray, has_star: np.ndarray, group: np.ndarray) -> LogisticRegression:
