@@ -23,8 +23,9 @@ class Fields:
     Attributes
     ----------
     array : `~numpy.ndarray`
-        Float64, shape (ny, nx, 7), finite: observed (1 or 0), detected (1 or 0), and, times those,
-        N [cm^-2], N v, N (v^2 + sigma^2), the error of N where observed, the detection limit of N.
+        Float64, shape (ny + 2, nx + 2, 7), finite, in a frame of zeros: observed (1 or 0),
+        detected (1 or 0); where detected, N [cm^-2], N v and N (v^2 + sigma^2); where observed, the
+        error and the detection limit of N.
     v_reference : float
         km/s; v is relative to it, lest squares drown the dispersion.
     sigma_instrument : float
@@ -101,18 +102,19 @@ def summable_fields(maps: MomentMaps) -> Fields:
     typical_limit = float(np.median(limit[known])) if known.any() else 0.0
     v_reference = float(np.median(v[detected])) if detected.any() else 0.0
     column, v, sigma = (np.where(detected, a, 0.0) for a in (column, v - v_reference, sigma))
-    array = np.stack(
-        [
+    array = np.zeros((observed.shape[0] + 2, observed.shape[1] + 2, 7))
+    for i, values in enumerate(
+        (
             observed,
             detected,
             column,
             column * v,
             column * (v**2 + sigma**2),
-            observed * np.where(np.isfinite(error), error, 0.0),
-            observed * np.where(known, limit, typical_limit),
-        ],
-        axis=-1,
-    ).astype(np.float64)
+            np.where(observed & np.isfinite(error), error, 0.0),
+            np.where(known, limit, observed * typical_limit),
+        )
+    ):
+        array[1:-1, 1:-1, i] = values
     return Fields(array, v_reference, sigma_instrument, typical_limit)
 
 

@@ -81,13 +81,14 @@ def _scale(xy: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _binned(fields: np.ndarray, factor: int) -> np.ndarray:
-    """Mean over blocks of ``factor`` x ``factor``; what lies beyond the edge counts as zero."""
+    """Average blocks of ``factor`` x ``factor``; the frame of zeros is kept, one pixel wide."""
     if factor == 1:
         return fields
-    ny, nx, nf = fields.shape
-    padded = np.pad(fields, ((0, -ny % factor), (0, -nx % factor), (0, 0)))
+    inner = fields[1:-1, 1:-1]
+    ny, nx, nf = inner.shape
+    padded = np.pad(inner, ((0, -ny % factor), (0, -nx % factor), (0, 0)))
     blocks = padded.reshape(padded.shape[0] // factor, factor, -1, factor, nf)
-    return blocks.mean(axis=(1, 3))
+    return np.pad(blocks.mean(axis=(1, 3)), ((1, 1), (1, 1), (0, 0)))
 
 
 def sample_tiles(
@@ -102,7 +103,7 @@ def sample_tiles(
     Parameters
     ----------
     fields : `~numpy.ndarray`
-        Float64, shape (ny, nx, n_fields), finite; beyond the edges it counts as zero.
+        Float64, shape (ny + 2, nx + 2, n_fields), finite: the map in a frame of zeros.
     wcs : `~astropy.wcs.WCS`
         The map's, celestial.
     sky : callable
@@ -128,8 +129,7 @@ def sample_tiles(
     fine = np.maximum(np.ceil(scale / bins / 1.001), 1)
     fine = np.where(np.isfinite(fine), fine, 1).astype(int)
     for factor in np.unique(bins):
-        # a frame of zeros, so that what lies beyond the edge counts as zero
-        source = np.pad(_binned(fields, factor), ((1, 1), (1, 1), (0, 0)))
+        source = _binned(fields, factor)
         for k, is_smooth in sorted(set(zip(fine[bins == factor], smooth[bins == factor]))):  # noqa: B905
             members = np.flatnonzero((bins == factor) & (fine == k) & (smooth == is_smooth))
             points = _points(n_pixels, k)
@@ -140,7 +140,7 @@ def sample_tiles(
                     x, y = basis @ xy[:, tiles] @ basis.T
                 else:
                     x, y = wcs.world_to_pixel(sky(tiles, points))
-                x, y = ((axis - (factor - 1) / 2) / factor + 1 for axis in (x, y))
+                x, y = ((axis - (factor - 1) / 2) / factor + 1 for axis in (x, y))  # 1: the frame
                 means = np.empty((fields.shape[2], len(tiles), n_pixels, n_pixels))
                 _mean_over_pixels(source, x, y, k, means)
                 yield tiles, means
