@@ -25,10 +25,10 @@ from stellarssl.encoder import Encoder
 from stellarssl.library import TokenStatistics
 from stellarssl.moments import MomentMaps
 from stellarssl.segmentation import PCASegmenter, label_polygons, label_regions
-from stellarssl.segmentation._kinds import connected_pieces, fit_kinds, predict_kinds
+from stellarssl.segmentation._kinds import connected_pieces, find_kinds
 from stellarssl.segmentation._polygons import crtf_text
 from stellarssl.segmentation._table import pixel_areas, segment_table
-from stellarssl.segmentation._windows import blended_components
+from stellarssl.segmentation._windows import blended_components, mirrored_beyond
 
 KMS = u.km / u.s
 
@@ -225,25 +225,25 @@ def test_nothing_has_no_pieces():
     assert not connected_pieces(np.zeros((3, 4), dtype=int), 1).any()
 
 
-def test_kinds_are_found_by_bic():
+def test_as_many_kinds_as_the_tolerance_asks_for():
     rng = np.random.default_rng(0)
     centers = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 1]])
-    samples = np.concatenate([c + 0.05 * rng.normal(size=(100, 3)) for c in centers])
-    assert fit_kinds(samples, None, 0).n_components == 3
-    assert fit_kinds(samples, 5, 0).n_components == 5
-    assert fit_kinds(samples[:3], None, 0).n_components == 1
-    assert fit_kinds(samples[:1], 4, 0).n_components == 1
-    assert fit_kinds(np.zeros((50, 3)), None, 0).n_components == 1
+    truth = rng.integers(0, 3, (20, 30))
+    components = centers[truth].transpose(2, 0, 1) + 0.05 * rng.normal(size=(3, 20, 30))
+    components[:, 3, 4] = np.nan
+    kinds = find_kinds(components, None, 0)
+    assert kinds.max() == 3
+    assert kinds[3, 4] == 0
+    pairs = np.unique(np.stack([kinds, truth])[:, kinds > 0], axis=1)
+    assert pairs.shape == (2, 3)  # one to one
+    assert find_kinds(components, 5, 0).max() == 5
 
 
-def test_kinds_are_those_of_the_nearest_center():
-    centers = np.array([[0.0, 0, 0], [1, 0, 0]])
-    spread = 0.05 * np.random.default_rng(0).normal(size=(100, 3))
-    mixture = fit_kinds(np.repeat(centers, 50, axis=0) + spread, 2, 0)
-    components = np.array([[[0.1, 0.9, np.nan, 0.0]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]])
-    kinds = predict_kinds(mixture, components)[0]
-    assert kinds[0] == kinds[3] != kinds[1]
-    assert kinds[2] == 0
+def test_alike_pixels_are_one_kind():
+    assert find_kinds(np.zeros((3, 4, 5)), None, 0).max() == 1
+    assert find_kinds(np.zeros((3, 4, 5)), 6, 0).max() == 1
+    rng = np.random.default_rng(0)
+    assert find_kinds(0.5 + 0.1 * rng.normal(size=(3, 20, 20)), None, 0).max() == 1
 
 
 # windows
@@ -321,6 +321,17 @@ def test_a_cutout_has_the_same_components_away_from_its_edges(encoder):
     part = maps[:, 18:182, 36:204]
     cut = blended_components(part, np.ones(part.shape[1:], bool), encoder, tokens, step=18)
     np.testing.assert_allclose(cut[:, 64:-64, 64:-64], whole[:, 82:118, 100:140], atol=1e-5)
+
+
+def test_a_map_of_any_outline_is_continued_as_in_a_mirror():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(3, 30, 40))
+    covered = np.zeros((30, 40), bool)
+    covered[5:25, 10:35] = True
+    continued = mirrored_beyond(maps, covered)
+    np.testing.assert_array_equal(continued[:, covered], maps[:, covered])
+    mirrored = np.pad(maps[:, 5:25, 10:35], ((0, 0), (5, 5), (10, 5)), mode="reflect")
+    np.testing.assert_array_equal(continued, mirrored)
 
 
 def test_windows_without_gas_are_left_out(encoder):
@@ -433,8 +444,8 @@ def test_n_segments_is_the_number_of_kinds(encoder, library):
     one = PCASegmenter(encoder, library, n_segments=1).segment(blobs())
     assert np.unique(one.table["kind"]).tolist() == [1]
     assert len(one.table) == 3
-    by_bic = PCASegmenter(encoder, library).segment(blobs())
-    assert 1 <= by_bic.table["kind"].max() <= 8
+    free = PCASegmenter(encoder, library).segment(blobs())
+    assert 1 <= free.table["kind"].max() <= 8
 
 
 def test_a_distance_makes_areas_and_masses(segmentation):

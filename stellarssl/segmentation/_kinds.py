@@ -1,64 +1,35 @@
 """From components to kinds of gas, and from kinds to segments."""
 
-import warnings
-
 import numpy as np
 from scipy import ndimage
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
+from sklearn.cluster import KMeans
 
-__all__ = ["by_column", "connected_pieces", "fit_kinds", "predict_kinds"]
+__all__ = ["by_column", "connected_pieces", "find_kinds"]
 
 MOST_KINDS = 8
 """No more kinds than this are tried: more cannot be told apart by their colours."""
+
+TOLERANCE = 0.125
+"""How far pixels may be from the mean of their kind, in units of the library's range."""
 
 _SAMPLES = 20_000
 _CHUNK = 1 << 20
 
 
-def fit_kinds(samples: np.ndarray, n_kinds: int | None, seed: int) -> GaussianMixture:
-    """Fit a mixture of Gaussians to components.
+def find_kinds(components: np.ndarray, n_kinds: int | None, seed: int) -> np.ndarray:
+    """Cluster pixels by their components.
 
     Parameters
     ----------
-    samples : ndarray
-        Shape (n, 3), n > 0; far enough apart on the map to count as independent.
+    components : ndarray
+        Shape (3, ny, nx), in units of the library's range; NaN where there is nothing.
     n_kinds : int or None
-        How many Gaussians. None is the number, up to 8, with the smallest Bayesian information
-        criterion (Schwarz 1978); each must have ten samples on average.
+        How many clusters, at most one per distinct pixel. None is the smallest number, up to 8, for
+        which pixels lie within an eighth of the library's range of their cluster's centre (root
+        mean square of a component): this depends neither on the size of the map nor on how much
+        neighbouring pixels share.
     seed : int
         Of the first guesses.
-
-    Returns
-    -------
-    mixture : `~sklearn.mixture.GaussianMixture`
-        At most one kind per sample.
-    """
-    samples = samples[:: -(-len(samples) // _SAMPLES)].astype(np.float64)
-    if len(samples) == 1:
-        samples = np.repeat(samples, 2, axis=0)
-    distinct = len(np.unique(samples, axis=0))
-    most = min(MOST_KINDS, max(len(samples) // 10, 1)) if n_kinds is None else n_kinds
-    most = min(most, distinct)
-    candidates = [
-        GaussianMixture(n, reg_covar=1e-4, n_init=3, max_iter=300, random_state=seed)
-        for n in range(1 if n_kinds is None else most, most + 1)
-    ]
-    with warnings.catch_warnings():
-        # a mixture that has not settled is just a poorer candidate
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return min((fit.fit(samples) for fit in candidates), key=lambda fit: fit.bic(samples))
-
-
-def predict_kinds(mixture: GaussianMixture, components: np.ndarray) -> np.ndarray:
-    """Say which kind each pixel is of.
-
-    Parameters
-    ----------
-    mixture : `~sklearn.mixture.GaussianMixture`
-        Of `fit_kinds`.
-    components : ndarray
-        Shape (3, ny, nx); NaN where there is nothing.
 
     Returns
     -------
@@ -67,10 +38,18 @@ def predict_kinds(mixture: GaussianMixture, components: np.ndarray) -> np.ndarra
     """
     kinds = np.zeros(components.shape[1:], dtype=np.int32)
     found = np.flatnonzero(np.isfinite(components).all(axis=0))
-    flat = components.reshape(3, -1)
-    for start in range(0, len(found), _CHUNK):
+    if found.size == 0:
+        return kinds
+    flat = components.reshape(len(components), -1)
+    samples = flat[:, found[:: -(-found.size // _SAMPLES)]].T.astype(np.float64)
+    most = min(n_kinds or MOST_KINDS, len(np.unique(samples, axis=0)))
+    for n in range(1 if n_kinds is None else most, most + 1):
+        clusters = KMeans(n, n_init=5, random_state=seed).fit(samples)
+        if clusters.inertia_ <= TOLERANCE**2 * samples.size:
+            break
+    for start in range(0, found.size, _CHUNK):
         pixels = found[start : start + _CHUNK]
-        kinds.flat[pixels] = mixture.predict(flat[:, pixels].T.astype(np.float64)) + 1
+        kinds.flat[pixels] = clusters.predict(flat[:, pixels].T.astype(np.float64)) + 1
     return kinds
 
 

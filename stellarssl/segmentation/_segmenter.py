@@ -14,10 +14,10 @@ from stellarssl._utils.quantities import as_quantity
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
 from stellarssl.moments import MomentMaps
-from stellarssl.segmentation._kinds import by_column, connected_pieces, fit_kinds, predict_kinds
+from stellarssl.segmentation._kinds import by_column, connected_pieces, find_kinds
 from stellarssl.segmentation._segmentation import Segmentation
 from stellarssl.segmentation._table import segment_table
-from stellarssl.segmentation._windows import WINDOW, blended_components
+from stellarssl.segmentation._windows import WINDOW, blended_components, mirrored_beyond
 from stellarssl.tiles import GridMaps, tile_grid
 
 __all__ = ["PCASegmenter"]
@@ -38,8 +38,8 @@ class PCASegmenter:
         components and their range.
     n_segments : int, optional
         How many *kinds* of gas there are; each connected piece of a kind is a segment. By default
-        the number of Gaussians, up to 8, that describe the components best by the Bayesian
-        information criterion.
+        the smallest number, up to 8, for which pixels lie within an eighth of the library's range
+        of the mean of their kind (root mean square of a component).
     step : int, optional
         Between the windows shown to the encoder, in tile pixels; 18 shifts the grid of patches
         by two pixels from one window to the next. Smaller is smoother and slower.
@@ -105,13 +105,13 @@ class PCASegmenter:
         distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
         grid = tile_grid(maps, distance=distance)
         patch = WINDOW // len(tokens.mean)
+        extended = mirrored_beyond(grid.maps, grid.covered)
         blended = blended_components(
-            grid.maps, grid.detected, self.encoder, tokens, step=self.step, progress=progress
+            extended, grid.detected, self.encoder, tokens, step=self.step, progress=progress
         )
         components = _on_map(blended, grid, maps)
         beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(grid.wcs)).decompose().value
-        spacing = int(np.ceil(max(patch, np.sqrt(beam))))
-        kinds = self._kinds(blended, grid.detected, spacing, components)
+        kinds = find_kinds(components, self.n_segments, self.random_state)
         kinds = by_column(kinds, maps.n_hi.to_value(u.cm**-2))
         smallest = max(patch**2, beam) * (_pixel(grid.wcs) / _pixel(maps.wcs)).value
         labels = connected_pieces(kinds, smallest)
@@ -119,19 +119,6 @@ class PCASegmenter:
         table = segment_table(labels, kinds, components, maps, distance)
         table.meta |= self._record(maps, distance)
         return Segmentation(np.ascontiguousarray(rgb), labels, components, maps.wcs, table)
-
-    def _kinds(
-        self, blended: np.ndarray, detected: np.ndarray, spacing: int, components: np.ndarray
-    ) -> np.ndarray:
-        """Cluster the components of pixels ``spacing`` apart, and tell all pixels' kinds."""
-        lattice = np.s_[spacing // 2 :: spacing]
-        samples = blended[:, lattice, lattice][:, detected[lattice, lattice]].T
-        if len(samples) == 0:  # gas that slips through the lattice
-            samples = components[:, np.isfinite(components).all(axis=0)].T[:1]
-        if len(samples) == 0:
-            return np.zeros(components.shape[1:], dtype=np.int32)
-        mixture = fit_kinds(samples, self.n_segments, self.random_state)
-        return predict_kinds(mixture, components)
 
     def _record(self, maps: MomentMaps, distance: u.Quantity | None) -> dict:
         """Say where the segments came from."""
@@ -143,7 +130,7 @@ class PCASegmenter:
             "encoder": self.encoder.name,
             "encoder_sha256": self.encoder.sha256,
             "library_sha256": self.library.sha256,
-            "n_segments": "by BIC" if self.n_segments is None else self.n_segments,
+            "n_segments": "by tolerance" if self.n_segments is None else self.n_segments,
             "step": self.step,
             "random_state": self.random_state,
         }

@@ -1,12 +1,13 @@
 """Patch tokens of a whole map: windows slid over it, projected, blended."""
 
 import numpy as np
+from scipy import ndimage
 
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl.encoder import Encoder
 from stellarssl.library import TokenStatistics
 
-__all__ = ["WINDOW", "blended_components", "blending_kernel"]
+__all__ = ["WINDOW", "blended_components", "blending_kernel", "mirrored_beyond"]
 
 WINDOW = 64
 """Side of a window, in tile pixels."""
@@ -103,6 +104,44 @@ def blending_kernel(n_patches: int) -> np.ndarray:
     middle = (np.arange(n_patches) + 0.5) * size
     distance = np.abs(np.arange(WINDOW)[:, None] + 0.5 - middle) / size
     return np.maximum(1 - distance, 0) * np.sin(np.pi * middle / WINDOW) ** 2
+
+
+def mirrored_beyond(maps: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Continue a map beyond its outline, whatever its shape, as in a mirror.
+
+    A pixel that is not covered takes the value of its mirror image in the nearest covered pixel, or
+    where that is not covered either, of the nearest pixel itself. So windows at the rim see
+    neither an edge nor gas that is not there next to it.
+
+    Parameters
+    ----------
+    maps : ndarray
+        Shape (n, ny, nx).
+    covered : ndarray of bool, shape (ny, nx)
+        Where the map reaches; somewhere.
+
+    Returns
+    -------
+    maps : ndarray
+        Shape (n, ny, nx).
+
+    Examples
+    --------
+    >>> covered = np.array([[True, True, True, False, False, False]])
+    >>> mirrored_beyond(np.arange(6)[None, None], covered).tolist()
+    [[[0, 1, 2, 1, 0, 2]]]
+    """
+    beyond = np.nonzero(~covered)
+    nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)[
+        :, *beyond
+    ]
+    image = 2 * nearest - np.array(beyond)
+    limits = np.array(covered.shape)[:, None]
+    inside = ((image >= 0) & (image < limits)).all(axis=0)
+    inside[inside] = covered[*image[:, inside]]
+    maps = maps.copy()
+    maps[:, *beyond] = maps[:, *np.where(inside, image, nearest)]
+    return maps
 
 
 def _window(maps: np.ndarray, y: int, x: int) -> np.ndarray:
