@@ -3,6 +3,7 @@
 import hashlib
 import os
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 
 __all__ = ["file_sha256", "provenance"]
@@ -36,4 +37,10 @@ def provenance() -> dict[str, str]:
         ``date`` (UTC, ISO 8601) and ``version_<package>``.
     """
     record = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
-    return record | {f"version_{name}": version(name) for name in _RECORDED}
+    return record | {f"version_{name}": _version(name) for name in _RECORDED}
+
+
+@cache
+def _version(name: str) -> str:
+    """Look a package up once: each search of the environment takes some milliseconds."""
+    return version(name)

@@ -115,19 +115,21 @@ def _measure_cells(
     """Return the noise of cells [K], NaN where there is none, and kappa."""
     runs = sample_channels(voxels.shape[0])
     run_length = runs[0].stop - runs[0].start
-    stride = max(len(strips) * len(strips[0]) * grid.shape[1] // _CORRELATION_CELLS, 1)
+    factor = np.concatenate([voxels.factor[run] for run in runs]).astype(np.float32)
+    n_measured = sum(len(strip) for strip in strips) * grid.shape[1]
+    stride = max(n_measured // _CORRELATION_CELLS, 1)
+    y, x = (grid.edges(axis, voxels.shape[1 + axis]) for axis in (0, 1))
     cells = np.full(grid.shape, np.nan)
 
     def work(strip: range) -> np.ndarray:
         sums = np.zeros((2, N_LAGS + 1))
-        edges = [grid.row_pixels(i, voxels.shape[1]) for i in strip]
-        rows = slice(edges[0].start, edges[-1].stop)
-        sample = np.concatenate([voxels.read(run, rows, slice(0, voxels.shape[2])) for run in runs])
-        factor = np.concatenate([voxels.factor[run] for run in runs]).astype(np.float32)
-        sample *= factor[:, None, None]
-        for i, edge in zip(strip, edges, strict=True):
-            part = np.ascontiguousarray(sample[:, edge.start - rows.start : edge.stop - rows.start])
-            measure_cells(part, run_length, grid.size, grid.origin[1], stride, cells[i], sums)
+        top, bottom = y[strip.start], y[strip.stop]
+        rows, columns = slice(top, bottom), slice(0, voxels.shape[2])
+        sample = [voxels.read(run, rows, columns) for run in runs]
+        sample = sample[0] if len(sample) == 1 else np.concatenate(sample)
+        for i in strip:
+            part = sample[:, y[i] - top : y[i + 1] - top]
+            measure_cells(part, factor, run_length, x, stride, cells[i], sums)
         voxels.release()
         return sums
 

@@ -15,7 +15,7 @@ __all__ = ["classify", "compiled", "covered", "grow", "link", "moment_sums"]
 
 # Gaussian noise exceeds these multiples of sigma with chances of 2e-2, 1e-3, 3e-5 and 1e-9.
 LOW, FAIR, HIGH, SURE = (np.float32(level) for level in (2.0, 3.1, 4.0, 6.0))
-ZERO, INFINITY = np.float32(0), np.float32(np.inf)
+ZERO, ONE, INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
 BROAD, CORE = 1, 2
 
 REACH = 3
@@ -94,7 +94,7 @@ def classify(data: np.ndarray, sigma: np.ndarray, ratio: np.ndarray, level: np.n
                 + np.uint8(snr > HIGH)
                 + np.uint8(snr > SURE)
             )
-            peak[p] = snr if snr > peak[p] else peak[p]
+            peak[p] = max(peak[p], snr)
     return peak.max()
 
 
@@ -204,7 +204,7 @@ def grow(state: np.ndarray, half_widths: np.ndarray, top: int, mask: np.ndarray)
 
 
 @compiled
-def moment_sums(data, mask, first, factor, u, sigma, sigma_factor, out):  # noqa: ANN001, ANN201, PLR0913
+def moment_sums(data, mask, first, factor, u, sigma, sigma_factor, out):  # noqa: ANN001
     """Sum intensity, its central moments and their variances over the mask.
 
     Parameters
@@ -230,54 +230,70 @@ def moment_sums(data, mask, first, factor, u, sigma, sigma_factor, out):  # noqa
     n_channels, n_pixels = mask.shape
     width = _width(n_channels)
     scratch = np.empty((2, width), np.float32)
-    sums = np.empty((8, width))
+    sums = np.empty((3, width))
+    rough = np.empty((6, width), np.float32)
     for start in range(0, n_pixels, width):
-        end = min(start + width, n_pixels)
-        n = end - start
-        here = slice(first + start, first + end)
+        n = min(width, n_pixels - start)
+        here, there = slice(first + start, first + start + n), slice(start, start + n)
         value, noise = scratch[0, :n], scratch[1, :n]
-        number, peak, total, mean = sums[0, :n], sums[1, :n], sums[2, :n], sums[3, :n]
-        spread, q0, q2, q4 = sums[4, :n], sums[5, :n], sums[6, :n], sums[7, :n]
+        total, mean, spread = sums[0, :n], sums[1, :n], sums[2, :n]
+        number, peak, centre = rough[0, :n], rough[1, :n], rough[2, :n]
+        q0, q2, q4 = rough[3, :n], rough[4, :n], rough[5, :n]
         sums[:] = 0.0
-        peak[:] = -np.inf
+        rough[:] = ZERO
+        peak[:] = -INFINITY
         for v in range(n_channels):
-            row = v if sigma.shape[0] > 1 else 0
-            _select(data[v, here], mask[v, start:end], sigma[row, here], value, noise)
-            _count(data[v, here], mask[v, start:end], factor[v], number, peak)
-            _add(value, factor[v], u[v], total, mean)
-            _add_squares(noise, sigma_factor[v], q0)
+            if _any(mask[v, there]):
+                row = v if sigma.shape[0] > 1 else 0
+                _select(data[v, here], mask[v, there], sigma[row, here], value, noise)
+                _count(data[v, here], mask[v, there], np.float32(factor[v]), number, peak)
+                _add(value, factor[v], u[v], total, mean)
+                _add_squares(noise, np.float32(sigma_factor[v]), q0)
         mean /= total
+        centre[:] = mean
         for v in range(n_channels):
-            row = v if sigma.shape[0] > 1 else 0
-            _select(data[v, here], mask[v, start:end], sigma[row, here], value, noise)
-            _add_central(value, factor[v], u[v], mean, spread)
-            _add_central_squares(noise, sigma_factor[v], u[v], mean, q2, q4)
-        out[:, start:end] = sums[:, :n]
+            if _any(mask[v, there]):
+                row = v if sigma.shape[0] > 1 else 0
+                _select(data[v, here], mask[v, there], sigma[row, here], value, noise)
+                _add_central(value, factor[v], u[v], mean, spread)
+                s, w = np.float32(sigma_factor[v]), np.float32(u[v])
+                _add_central_squares(noise, s, w, centre, q2, q4)
+        out[:2, there] = rough[:2, :n]
+        out[2:5, there] = sums[:, :n]
+        out[5:, there] = rough[3:, :n]
 
 
 @compiled
-def _count(data, mask, factor, number, peak):  # noqa: ANN001, ANN202
-    for p in range(data.size):
-        number[p] += np.uint8(abs(data[p]) < INFINITY) & np.uint8(mask[p] != 0)
-    for p in range(data.size):
-        x = data[p] if mask[p] != 0 else -INFINITY
-        x = x if abs(x) < INFINITY else -INFINITY
-        t = np.float64(x) * factor
-        peak[p] = t if t > peak[p] else peak[p]
+def _any(mask):  # noqa: ANN001, ANN202
+    union = np.uint8(0)
+    for p in range(mask.size):
+        union |= mask[p]
+    return union != 0
 
 
 @compiled
-def _select(data, mask, sigma, value, noise):  # noqa: ANN001, ANN202
-    for p in range(data.size):
+def _select(data, mask, sigma, value, noise):  # noqa: ANN001
+    for p in range(mask.size):
         x = data[p] if mask[p] != 0 else ZERO
         value[p] = x if abs(x) < INFINITY else ZERO
-    for p in range(data.size):
+    for p in range(mask.size):
         x = sigma[p] if mask[p] != 0 else ZERO
         noise[p] = x if abs(data[p]) < INFINITY else ZERO
 
 
 @compiled
-def _add(value, factor, u, total, weighted):  # noqa: ANN001, ANN202
+def _count(data, mask, factor, number, peak):  # noqa: ANN001
+    for p in range(mask.size):
+        ok = (abs(data[p]) < INFINITY) & (mask[p] != 0)
+        number[p] += ONE if ok else ZERO
+    for p in range(mask.size):
+        x = data[p] if mask[p] != 0 else -INFINITY
+        x = x if abs(x) < INFINITY else -INFINITY
+        peak[p] = max(peak[p], x * factor)
+
+
+@compiled
+def _add(value, factor, u, total, weighted):  # noqa: ANN001
     for p in range(value.size):
         t = np.float64(value[p]) * factor
         total[p] += t
@@ -285,24 +301,23 @@ def _add(value, factor, u, total, weighted):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _add_squares(noise, factor, total):  # noqa: ANN001, ANN202
+def _add_squares(noise, factor, total):  # noqa: ANN001
     for p in range(noise.size):
-        s = np.float64(noise[p]) * factor
+        s = noise[p] * factor
         total[p] += s * s
 
 
 @compiled
-def _add_central(value, factor, u, mean, spread):  # noqa: ANN001, ANN202
+def _add_central(value, factor, u, mean, spread):  # noqa: ANN001
     for p in range(value.size):
         d = u - mean[p]
         spread[p] += np.float64(value[p]) * factor * d * d
 
 
 @compiled
-def _add_central_squares(noise, factor, u, mean, q2, q4):  # noqa: ANN001, ANN202
+def _add_central_squares(noise, factor, u, mean, q2, q4):  # noqa: ANN001
     for p in range(noise.size):
-        s = np.float64(noise[p]) * factor
         d = u - mean[p]
-        q = s * s * d * d
-        q2[p] += q
-        q4[p] += q * d * d
+        q = noise[p] * factor * d
+        q2[p] += q * q
+        q4[p] += q * q * d * d

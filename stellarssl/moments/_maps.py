@@ -151,10 +151,8 @@ class MomentMaps:
         >>> import numpy as np
         >>> from astropy.wcs import WCS
         >>> sky = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.01, "CDELT2": 0.01})
-        >>> ones = np.ones((4, 5))
-        >>> maps = MomentMaps.from_maps(
-        ...     n_h=2e22 * ones / u.cm**2, v_los=ones * u.km / u.s, sigma_v=ones * u.km / u.s, wcs=sky
-        ... )
+        >>> n_h, v = np.full((4, 5), 2e22) * u.cm**-2, np.ones((4, 5)) * u.km / u.s
+        >>> maps = MomentMaps.from_maps(n_h=n_h, v_los=v, sigma_v=v, wcs=sky)
         >>> print(maps.n_hi[0, 0])
         2e+22 1 / cm2
         """

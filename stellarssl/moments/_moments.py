@@ -1,7 +1,5 @@
 """`moment_maps`: noise, then mask and moments in one pass over the cube."""
 
-from dataclasses import dataclass
-
 import astropy.units as u
 import numpy as np
 from astropy.constants import k_B
@@ -16,7 +14,7 @@ from stellarssl.cubes import Cube, read_cube
 from stellarssl.moments._estimate import Noise, find_noise, noise_array
 from stellarssl.moments._maps import MomentMaps
 from stellarssl.moments._pass import Result, measure
-from stellarssl.moments._stream import Plan, Voxels, make_plan
+from stellarssl.moments._stream import Voxels, make_plan
 from stellarssl.tracers import Tracer, get_tracer
 
 __all__ = ["moment_maps"]
@@ -113,7 +111,7 @@ def moment_maps(  # noqa: PLR0913
         rest_value=rest_value,
         distance=distance,
         hdu=hdu,
-        tracer=tracer if isinstance(tracer, (str, Tracer)) else None,
+        tracer=None if isinstance(tracer, u.Quantity) or tracer == "auto" else tracer,
     )
     tracer = get_tracer(
         tracer,

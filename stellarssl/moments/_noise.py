@@ -23,13 +23,15 @@ __all__ = [
     "sample_channels",
 ]
 
-N_RUNS, RUN = 4, 10
+N_RUNS, RUN = 4, 6
 """The sample: how many runs of how many consecutive channels."""
 
 N_LAGS = 4
 _LEAST = 32
 """Negative values that a cell must have; with fewer it takes its neighbours' noise."""
 
+ZERO, ONE = np.float32(0), np.float32(1)
+_FOR_MEDIAN = 512
 _NORMAL = 1.482602  # sigma over the median of |x| of a Gaussian
 _CLIP = 3.5
 _KEPT = 0.9939  # what a Gaussian's variance keeps when cut at 3.5 sigma
@@ -46,7 +48,7 @@ def sample_channels(n_channels: int) -> list[slice]:
     Returns
     -------
     runs : list of slice
-        The whole band of a short cube, else four runs of ten channels evenly over the band, clear
+        The whole band of a short cube, else four runs of six channels evenly over the band, clear
         of its ends.
     """
     if n_channels <= N_RUNS * RUN:
@@ -77,7 +79,7 @@ class CellGrid:
     def over(
         cls, map_shape: tuple[int, int], reference: tuple[float, float], beam_pixels: float
     ) -> "CellGrid":
-        """Lay cells of eight pixels, or two beams, over a map.
+        """Lay cells of eight pixels, or three beams, over a map.
 
         Parameters
         ----------
@@ -88,16 +90,16 @@ class CellGrid:
         beam_pixels : float
             Width of the beam.
         """
-        size = int(np.clip(np.ceil(2 * beam_pixels), 8, 64))
+        size = int(np.clip(np.ceil(3 * beam_pixels), 8, 64))
         origin = tuple(int(np.floor(pixel)) % size for pixel in reference)
         origin = tuple(first - size if first else 0 for first in origin)
         shape = tuple(-(-(n - first) // size) for n, first in zip(map_shape, origin, strict=True))
         return cls(size, origin, shape)
 
-    def row_pixels(self, row: int, n_y: int) -> slice:
-        """Return the rows of pixels, of ``n_y``, that a row of cells holds."""
-        first = self.origin[0] + row * self.size
-        return slice(max(first, 0), min(first + self.size, n_y))
+    def edges(self, axis: int, n_pixels: int) -> np.ndarray:
+        """Return the pixels at which cells begin along y (0) or x (1), and the map's end."""
+        first = self.origin[axis] + self.size * np.arange(self.shape[axis] + 1)
+        return np.clip(first, 0, n_pixels)
 
     def interpolate(self, cells: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         """Interpolate between the cells' centres.
@@ -132,72 +134,83 @@ class CellGrid:
 
 
 @compiled
-def negative_scatter(values: np.ndarray) -> float:
-    """Return the scatter of the values below zero about zero, outliers left out.
-
-    Parameters
-    ----------
-    values : ndarray of float32, shape (n,)
-        Minus the values below zero.
-
-    Returns
-    -------
-    sigma : float
-        The standard deviation of the Gaussian that the values are one side of.
-    """
-    sigma = _NORMAL * np.median(values)
-    for _ in range(2):
-        total, number = 0.0, 0
-        limit = np.float32(_CLIP * sigma)
-        for value in values:
-            kept = value < limit
-            total += value * value * kept
-            number += kept
-        sigma = np.sqrt(total / max(number, 1) / _KEPT)
-    return sigma
-
-
-@compiled
-def measure_cells(sample, run, size, first, stride, sigma, sums):  # noqa: ANN001, ANN201, PLR0913
+def measure_cells(sample, factor, run, columns, stride, sigma, sums):  # noqa: ANN001
     """Measure the noise of a row of cells and its correlation between channels.
 
     Parameters
     ----------
     sample : ndarray of float32, shape (v, y, x)
-        Values [K]; runs of ``run`` consecutive channels, one after the other.
+        Values; runs of ``run`` consecutive channels, one after the other.
+    factor : ndarray of float32, shape (v,)
+        What takes a value to K.
     run : int
         Channels in a run.
-    size : int
-        Of a cell, in pixels.
-    first : int
-        The first pixel of the first cell, zero or below.
+    columns : ndarray of int, shape (cells + 1,)
+        The edges of the cells along x.
     stride : int
         The correlation is measured in one of this many cells.
     sigma : ndarray of float64, shape (cells,)
-        Set to the noise, NaN where too few values are below zero.
+        Set to the noise [K], the scatter about zero of what is below zero: a first guess from the
+        median of some values, then twice the root mean square of those within 3.5 sigma. NaN where
+        too few values are below zero.
     sums : ndarray of float64, shape (2, N_LAGS + 1)
         Added to: products at lags of 0 ... `N_LAGS` channels over sigma^2, and the squares of the
         first value of each pair. Given that one value is below zero, the mean of the other is the
         correlation times the first, whatever the selection does to the first.
     """
-    n_channels, n_y, n_x = sample.shape
-    buffer = np.empty(n_channels * n_y * size + 1, np.float32)
+    limit = np.empty(sample.shape[2], np.float32)
     for cell in range(sigma.size):
-        left, right = max(first + cell * size, 0), min(first + (cell + 1) * size, n_x)
-        n = 0
-        for v in range(n_channels):
-            for y in range(n_y):
-                for x in range(left, right):
-                    value = sample[v, y, x]
-                    buffer[n] = -value
-                    n += (value < 0) & (value > -np.inf)  # as likely as not: no branch
-        sigma[cell] = negative_scatter(buffer[:n]) if n >= _LEAST else np.nan
-        if cell % stride == 0 and n >= _LEAST:
-            _add_products(sample[:, :, left:right], run, sigma[cell], sums)
+        part = sample[:, :, columns[cell] : columns[cell + 1]]
+        step = max(part.size // _FOR_MEDIAN, 1)
+        sigma[cell] = _median_scatter(part[::step], factor[::step])
+        if np.isnan(sigma[cell]) and step > 1:
+            sigma[cell] = _median_scatter(part, factor)
+    for _ in range(2):
+        for cell in range(sigma.size):
+            limit[columns[cell] : columns[cell + 1]] = _CLIP * sigma[cell]
+        squares, numbers = _clipped(sample, factor, limit)
+        for cell in range(sigma.size):
+            number = numbers[columns[cell] : columns[cell + 1]].sum()
+            square = squares[columns[cell] : columns[cell + 1]].sum()
+            sigma[cell] = np.sqrt(square / number / _KEPT) if number >= _LEAST else np.nan
+    for cell in range(0, sigma.size, stride):
+        if sigma[cell] > 0:
+            part = sample[:, :, columns[cell] : columns[cell + 1]]
+            _add_products(part, factor, run, sigma[cell], sums)
 
 
 @compiled
-def _add_products(sample, run, sigma, sums):  # noqa: ANN001, ANN202
+def _median_scatter(part, factor):  # noqa: ANN001, ANN202
+    """Return the scatter of the values below zero from their median; NaN if they are too few."""
+    n_channels, n_y, n_x = part.shape
+    below = np.empty(part.size + 1, np.float32)
+    n = 0
+    for v in range(n_channels):
+        for y in range(n_y):
+            for x in range(n_x):
+                value = part[v, y, x] * factor[v]
+                below[n] = -value
+                n += (value < 0) & (value > -np.inf)  # as likely as not: no branch
+    return _NORMAL * np.median(below[:n]) if n >= _LEAST // 2 else np.nan
+
+
+@compiled
+def _clipped(sample, factor, limit):  # noqa: ANN001, ANN202
+    """Sum the squares, and count, in each column what lies within a limit below zero."""
+    n_channels, n_y, n_x = sample.shape
+    squares, numbers = np.zeros(n_x, np.float32), np.zeros(n_x, np.float32)
+    for v in range(n_channels):
+        for y in range(n_y):
+            for x in range(n_x):
+                value = sample[v, y, x] * factor[v]
+                kept = (value < ZERO) & (value > -limit[x])
+                squares[x] += value * value if kept else ZERO
+                numbers[x] += ONE if kept else ZERO
+    return squares, numbers
+
+
+@compiled
+def _add_products(sample, factor, run, sigma, sums):  # noqa: ANN001
     n_channels, n_y, n_x = sample.shape
     limit = 3 * sigma
     for v in range(n_channels):
@@ -205,10 +218,11 @@ def _add_products(sample, run, sigma, sums):  # noqa: ANN001, ANN202
             product, square = 0.0, 0.0
             for y in range(n_y):
                 for x in range(n_x):
-                    a, b = sample[v, y, x], sample[v + lag, y, x]
-                    if -limit < a < 0 and -limit < b < limit:
-                        product += a * b
-                        square += a * a
+                    a = sample[v, y, x] * factor[v]
+                    b = sample[v + lag, y, x] * factor[v + lag]
+                    kept = (a < 0) & (a > -limit) & (b > -limit) & (b < limit)
+                    product += a * b if kept else 0.0
+                    square += a * a if kept else 0.0
             sums[0, lag] += product / sigma**2
             sums[1, lag] += square / sigma**2
 

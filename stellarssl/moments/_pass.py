@@ -37,7 +37,7 @@ class Result:
     peak_snr: float
 
 
-def measure(  # noqa: PLR0913
+def measure(
     voxels: Voxels,
     noise: Noise,
     mask: object,
@@ -134,7 +134,7 @@ def _disc(radius: float) -> np.ndarray:
     return np.sqrt(radius**2 - rows**2).astype(np.uint8)
 
 
-def _make_mask(  # noqa: PLR0913
+def _make_mask(
     data: np.ndarray,
     sigma: np.ndarray,
     factors: tuple[np.ndarray, np.ndarray],
@@ -151,12 +151,12 @@ def _make_mask(  # noqa: PLR0913
     peak = classify(data.reshape(flat), sigma.reshape(len(sigma), -1), ratio, level.reshape(flat))
     # Where neighbouring channels share their noise, longer runs are as rare.
     link(level.reshape(flat), math.floor(kappa + 0.5) - 1, state.reshape(flat))
-    mask = level[:, :n_rows].copy() if n_rows < n_y else level
+    mask = np.empty((n_v, n_rows, n_x), np.uint8)
     grow(state, disc, top, mask)
     return mask, peak
 
 
-def _moments(  # noqa: PLR0913
+def _moments(
     data: np.ndarray,
     mask: np.ndarray,
     sigma: np.ndarray,

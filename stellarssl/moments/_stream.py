@@ -21,6 +21,9 @@ __all__ = ["Block", "Plan", "Voxels", "available_memory", "make_plan", "read_blo
 _BLOCK = 1 << 21
 """Voxels of a block where memory allows more: a few to each thread even for a small cube."""
 
+_MAPPED = 1 << 28
+"""Bytes of a mapped file that may stay in this process's memory."""
+
 _PER_VOXEL = 12
 """Bytes: the values, their levels, states and mask, a file's page and what is set aside."""
 
@@ -299,13 +302,13 @@ class Voxels:
         return block
 
     def release(self) -> None:
-        """Give back the pages of a file that is mapped read-only.
+        """Give back the pages of a large file that is mapped read-only.
 
         They stay in the system's cache, but no longer count as this process's memory, which would
         else grow with the cube.
         """
         base = self.data
-        if not isinstance(base, np.ndarray) or base.flags.writeable:
+        if not isinstance(base, np.ndarray) or base.flags.writeable or base.nbytes < _MAPPED:
             return
         while isinstance(base, np.ndarray):
             base = base.base
