@@ -1,6 +1,5 @@
 """Training runs: from a preset to checkpoints and a log."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -43,18 +42,29 @@ class Batches(IterableDataset):
         Of the order.
     first : int
         Number of the first batch.
+    rank, n_ranks : int, optional
+        Which of how many processes this one is; they take turns.
     """
 
-    def __init__(self, flames: FlameDataset, size: int, seed: int, first: int) -> None:
+    def __init__(
+        self,
+        flames: FlameDataset,
+        size: int,
+        seed: int,
+        first: int,
+        *,
+        rank: int = 0,
+        n_ranks: int = 1,
+    ) -> None:
         self.flames, self.size, self.seed, self.first = flames, size, seed, first
+        self.rank, self.n_ranks = rank, n_ranks
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         worker = get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        rank, n_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         number = self.first + offset
         while True:
-            yield self.batch(number * n_ranks + rank)
+            yield self.batch(number * self.n_ranks + self.rank)
             number += stride
 
     def batch(self, number: int) -> torch.Tensor:
@@ -77,6 +87,25 @@ class Batches(IterableDataset):
         }
         rows = [orders[k][i] for k, i in zip(passes.tolist(), positions, strict=True)]
         return torch.from_numpy(np.stack([self.flames[int(row)] for row in rows]))
+
+
+class _Flames(lightning.LightningDataModule):
+    """Gives every process its batches, once it is known which one it is."""
+
+    def __init__(self, flames: FlameDataset, preset: Preset, first: int, n_workers: int) -> None:
+        super().__init__()
+        self.flames, self.preset, self.first, self.n_workers = flames, preset, first, n_workers
+
+    def train_dataloader(self) -> DataLoader:
+        batches = Batches(
+            self.flames,
+            self.preset.optimizer.batch_size,
+            self.preset.data.seed,
+            self.first,
+            rank=self.trainer.global_rank,
+            n_ranks=self.trainer.world_size,
+        )
+        return DataLoader(batches, batch_size=None, num_workers=self.n_workers)
 
 
 class _Watch(Callback):
@@ -171,7 +200,6 @@ def run(
     last = output / LAST
     first = _read_checkpoint(last, preset) if last.is_file() else 0
     module = SelfDistillation(preset)
-    batches = Batches(flames, preset.optimizer.batch_size, preset.data.seed, first)
     callbacks = [
         _Watch(held_out_views(preset), preset.watch.every),
         ModelCheckpoint(
@@ -198,7 +226,9 @@ def run(
     with warnings.catch_warnings():
         for category in (UserWarning, FutureWarning):  # lightning's advice to its own callers
             warnings.filterwarnings("ignore", category=category, module="lightning")
-        loader = DataLoader(batches, batch_size=None, num_workers=n_workers)
-        trainer.fit(module, loader, ckpt_path=last if first else None, weights_only=True)
+        data_module = _Flames(flames, preset, first, n_workers)
+        trainer.fit(
+            module, datamodule=data_module, ckpt_path=last if first else None, weights_only=True
+        )
         trainer.save_checkpoint(last, weights_only=False)
     return last

@@ -139,6 +139,15 @@ def test_workers_do_not_change_the_order(noise, n_workers):
     assert torch.equal(first_three(0, 2), first_three(n_workers, 2))
 
 
+def test_processes_share_the_batches_out(noise):
+    flames = noise(12, size=4)
+    alone = _train.Batches(flames, 5, 3, 0)
+    pair = [iter(_train.Batches(flames, 5, 3, 2, rank=rank, n_ranks=2)) for rank in (0, 1)]
+    for number in range(4, 8, 2):
+        assert torch.equal(next(pair[0]), alone.batch(number))
+        assert torch.equal(next(pair[1]), alone.batch(number + 1))
+
+
 def test_a_collapse_stops_the_run(write_preset, noise, tmp_path, monkeypatch):
     flat = Probes(1.0, 0.01, 1.0, 0.1, 0.9)
     monkeypatch.setattr(_train, "look", lambda *_: flat)
