@@ -146,15 +146,15 @@ def test_blocks_are_whitened_one_by_one():
 
 
 @pytest.mark.parametrize(
-    ("n_clumps", "level", "conformal"),
+    ("n_groups", "level", "conformal"),
     [(19, 0.95, True), (18, 0.95, False), (15, 0.95, False), (3, 0.68, True), (2, 0.68, False)],
 )
-def test_an_interval_needs_clumps_enough(n_clumps, level, conformal):
+def test_an_interval_needs_groups_enough(n_groups, level, conformal):
     # ceil((G + 1) level) <= G: 95 % from 19 clumps on, 68 % from 3 on (ceil(2.72) = 3)
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(2 * n_clumps, 2))
+    X = rng.normal(size=(2 * n_groups, 2))
     estimator = MassEstimator(n_neighbors=1)
-    estimator.fit(X, rng.normal(size=len(X)), clumps=np.repeat(np.arange(n_clumps), 2))
+    estimator.fit(X, rng.normal(size=len(X)), np.repeat(np.arange(n_groups), 2))
     assert estimator.is_conformal(level) is conformal
 
 
@@ -189,6 +189,17 @@ def test_counting_rows_as_independent_would_promise_too_much():
         lower, upper = estimator.predict_interval(rng.normal(size=(50, 1)), 0.9)
         widths.append(np.mean(upper - lower))
     assert widths[0] > 1.3 * widths[1]
+
+
+def test_clumps_are_left_out_as_a_whole():
+    # 0 and 0.1 share gas: without clump mates their neighbour is 1, two and 1.9 dex off
+    X, y = np.array([[0.0], [0.1], [1.0], [1.5]]), np.array([0.0, 0.1, 2.0, 2.5])
+    alone = MassEstimator(n_neighbors=1).fit(X, y)
+    shared = MassEstimator(n_neighbors=1).fit(X, y, clumps=["a", "a", "b", "c"])
+    np.testing.assert_allclose(alone.left_out_, [0.1, 0.0, 2.5, 2.0])
+    np.testing.assert_allclose(shared.left_out_, [2.0, 2.0, 2.5, 2.0])
+    np.testing.assert_allclose(shared.scores_, [2.0, 1.9, 0.5, 0.5])
+    np.testing.assert_allclose(shared.distances_, np.array([1, 0.9, 0.5, 0.5]) / np.std(X, ddof=1))
 
 
 def test_intervals_grow_with_the_level_and_hold_the_estimate():

@@ -34,9 +34,9 @@ class MassEstimator(RegressorMixin, BaseEstimator):
               s^2 = \tfrac{1}{2} (\mathrm{var}_k\, y + \overline{\mathrm{var}_k\, y}),
 
     and the interval is :math:`\mu \pm q s` with q the level's quantile of r in which each of the G
-    clumps weighs 1/(G + 1) in all, and what is yet to come the rest (hierarchical conformal
+    groups weighs 1/(G + 1) in all, and what is yet to come the rest (hierarchical conformal
     prediction, Lee, Barber & Willett 2024, arXiv:2306.06342). It exists only where
-    :math:`\lceil (G + 1) \, level \rceil \le G`; beyond that, q is Gaussian with the clumps'
+    :math:`\lceil (G + 1) \, level \rceil \le G`; beyond that, q is Gaussian with the groups'
     mean square of r, which is a model (see `is_conformal`).
 
     Parameters
@@ -196,7 +196,7 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         Returns
         -------
         conformal : bool
-            Whether there are clumps enough for that level.
+            Whether there are groups enough for that level.
 
         Raises
         ------
@@ -206,7 +206,7 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         if not 0 < level < 1:
             raise InputError("level", "must lie between 0 and 1", level)
-        count = len(np.unique(self.clumps_[np.isfinite(self.scores_)]))
+        count = len(np.unique(self.groups_[np.isfinite(self.scores_)]))
         return bool(np.ceil((count + 1) * level - 1e-9) <= count)
 
     def mean_distance(self, X: np.ndarray) -> np.ndarray:
@@ -235,14 +235,14 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         Returns
         -------
         pvalue : ndarray
-            Shape (m,), at least 1 / (G + 1) with G clumps: small is unlike the library. Each clump
+            Shape (m,), at least 1 / (G + 1) with G groups: small is unlike the library. Each group
             has one vote, shared by its rows. One where there is no other clump to compare with.
         """
         known = np.isfinite(self.distances_)
         query = self.mean_distance(X)
         if not known.any():
             return np.ones(len(query))
-        weight, count = _one_vote_each(self.clumps_[known])
+        weight, count = _one_vote_each(self.groups_[known])
         order = np.argsort(self.distances_[known])
         below = np.searchsorted(self.distances_[known][order], query - _SAME)
         cumulative = np.concatenate([[0.0], np.cumsum(weight[order])])
@@ -303,7 +303,7 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         if not known.any():
             return norm.ppf((1 + level) / 2)
         scores = self.scores_[known]
-        weight, count = _one_vote_each(self.clumps_[known])
+        weight, count = _one_vote_each(self.groups_[known])
         if not conformal:
             return norm.ppf((1 + level) / 2) * np.sqrt(weight @ scores**2)
         order = np.argsort(scores)
@@ -431,7 +431,7 @@ def _labels(name: str, labels: np.ndarray | None, default: np.ndarray) -> np.nda
     return np.unique(labels, return_inverse=True)[1]
 
 
-def _one_vote_each(clumps: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return weights that sum to one, each clump having the same, and the number of clumps."""
-    _, inverse, counts = np.unique(clumps, return_inverse=True, return_counts=True)
+def _one_vote_each(groups: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return weights that sum to one, each group having the same, and the number of groups."""
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
     return 1 / counts[inverse] / len(counts), len(counts)
