@@ -1,18 +1,25 @@
 """Flame fractals, the images that cost nothing: renderer, genomes, datasets."""
 
 from stellarssl.pretrain.fractals._dataset import FlameDataset
-from stellarssl.pretrain.fractals._genome import FlameGenome, FlameMap
-from stellarssl.pretrain.fractals._images import MomentImage
-from stellarssl.pretrain.fractals._render import render_flame, render_indexed
+from stellarssl.pretrain.fractals._genome import Camera, FlameGenome
+from stellarssl.pretrain.fractals._images import FlameImage, Frame, accumulate, camera_frame
+from stellarssl.pretrain.fractals._maps import FlameMap
+from stellarssl.pretrain.fractals._render import KINDS, render_flame
 from stellarssl.pretrain.fractals._shards import ShardError, render_shards
+from stellarssl.pretrain.fractals._variations import VARIATIONS
 
 __all__ = [
+    "KINDS",
+    "VARIATIONS",
+    "Camera",
     "FlameDataset",
     "FlameGenome",
+    "FlameImage",
     "FlameMap",
-    "MomentImage",
+    "Frame",
     "ShardError",
+    "accumulate",
+    "camera_frame",
     "render_flame",
-    "render_indexed",
     "render_shards",
 ]

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from stellarssl._utils.exceptions import InputError
-from stellarssl.pretrain.fractals._render import KINDS, render_indexed
+from stellarssl.pretrain.fractals._render import check_options, render_indexed
 from stellarssl.pretrain.fractals._shards import open_shards
 
 __all__ = ["FlameDataset"]
@@ -21,9 +21,9 @@ class FlameDataset:
     kind : {"moments", "rgb", "affine", "fbm"}, optional
         What kind of image.
     size : int, optional
-        Pixels along a side.
+        Pixels along a side; 96, or 336 for ``rgb``.
     n_points : int, optional
-        Points of a flame.
+        Steps of the chaos game; 1e5, or 1e6 for ``rgb``.
     seed : int, optional
         Flame ``i`` depends on ``(seed, i)`` alone.
     path : path-like, optional
@@ -48,13 +48,12 @@ class FlameDataset:
         n: int,
         *,
         kind: str = "moments",
-        size: int = 96,
-        n_points: int = 100_000,
+        size: int | None = None,
+        n_points: int | None = None,
         seed: int = 0,
         path: str | os.PathLike | None = None,
     ) -> None:
-        if kind not in KINDS:
-            raise InputError("kind", f"must be one of {', '.join(KINDS)}", kind)
+        size, n_points = check_options(kind, size, n_points)
         self.n, self.kind, self.size, self.n_points, self.seed = n, kind, size, n_points, seed
         self.path = path
         self._shards = self._open() if path is not None else None
@@ -89,8 +88,9 @@ class FlameDataset:
             raise IndexError(f"flame {index} of {self.n}")
         index = int(index) % self.n
         if self._shards is None:
-            return render_indexed(
+            image, _ = render_indexed(
                 index, kind=self.kind, size=self.size, n_points=self.n_points, seed=self.seed
             )
+            return image.maps
         shard, row = divmod(index, self._shard_size)
         return self._shards[shard][row].astype(np.float32) + self._offsets

@@ -127,25 +127,38 @@ def _step(program, cumulated, moved, lanes, work, points):  # noqa: ANN001, ANN2
 
 
 @njit(**_OPTIONS)
-def _bin(points, n, frame, size, pixel, sums):  # noqa: ANN001, ANN202, PLR0913
-    """Add ``n`` points to ``sums[pixel] = (count, sum c, sum c^2, 0)``; the last row is outside."""
+def _find_pixels(points, n, frame, size, pixel):  # noqa: ANN001, ANN202
+    """Write each point's place in the image; what is outside has the place after the last."""
     x0, y0, scale = frame
-    outside = size * size
-    x, y, c = points[0], points[1], points[2]
+    outside, x, y = float(size * size), points[0], points[1]
     for i in range(n):
         u, v = (x[i] - x0) * scale, (y[i] - y0) * scale
         inside = (u >= 0) & (u < size) & (v >= 0) & (v < size)
-        place = floor(v) * size + floor(u)
-        pixel[i] = np.uint64(np.int64(place if inside else float(outside)))
-    for i in range(n):
-        k = pixel[i]
-        sums[k, 0] += 1.0
-        sums[k, 1] += c[i]
-        sums[k, 2] += c[i] * c[i]
+        pixel[i] = np.uint64(np.int64(floor(v) * size + floor(u) if inside else outside))
 
 
 @njit(**_OPTIONS)
-def play(program, cumulated, points, lanes, n_points, frame, size, sums, orbit):  # noqa: ANN001, ANN201, PLR0913
+def _bin(color, n, pixel, palette, sums):  # noqa: ANN001, ANN202
+    """Add points to ``sums[pixel]``: 1, c, c^2 and 0, or with a palette 1, red, green, blue."""
+    if palette.shape[0] == 0:
+        for i in range(n):
+            row, c = sums[pixel[i]], color[i]
+            row[0] += 1.0
+            row[1] += c
+            row[2] += c * c
+        return
+    top = palette.shape[0] - 1
+    for i in range(n):
+        row = sums[pixel[i]]
+        shade = palette[int(min(max(color[i], 0.0), 1.0) * top + 0.5)]
+        row[0] += 1.0
+        row[1] += shade[0]
+        row[2] += shade[1]
+        row[3] += shade[2]
+
+
+@njit(**_OPTIONS)
+def play(program, cumulated, points, lanes, n_points, frame, size, palette, sums, orbit):  # noqa: ANN001, ANN201, PLR0913
     """Let the pool make ``n_points`` steps in all; bin them, or write them to ``orbit`` if it has room.
 
     The last map, beyond ``cumulated``, is the final one: it moves what is drawn, not the points.
@@ -164,4 +177,5 @@ def play(program, cumulated, points, lanes, n_points, frame, size, sums, orbit):
         if orbit.shape[1] > 0:
             orbit[:, done : done + n] = shown[:, :n]
         else:
-            _bin(shown, n, frame, size, pixel, sums)
+            _find_pixels(shown, n, frame, size, pixel)
+            _bin(shown[2], n, pixel, palette, sums)

@@ -1,71 +1,39 @@
 """What a flame is made of."""
 
-import math
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
+from stellarssl._utils.exceptions import InputError
+from stellarssl._utils.output import atomic_path
+from stellarssl.pretrain.fractals import _breed
 from stellarssl.pretrain.fractals._blocks import N_PARAMETERS, block_address
+from stellarssl.pretrain.fractals._draws import Draws
+from stellarssl.pretrain.fractals._maps import IDENTITY, FlameMap
 from stellarssl.pretrain.fractals._variations import VARIATIONS
 
-__all__ = ["Draws", "FlameGenome", "FlameMap"]
-
-IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
-class Draws:
-    """Random numbers that are the same on every machine: PCG64's uniform doubles, nothing else.
-
-    Parameters
-    ----------
-    *key : int
-        Seeds, none negative.
-    """
-
-    def __init__(self, *key: int) -> None:
-        self._generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
-
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        return low + (high - low) * float(self._generator.random())
-
-    def normal(self, mean: float = 0.0, sigma: float = 1.0) -> float:
-        """Sum of twelve uniforms: only additions, so that no library's logarithm enters."""
-        return mean + sigma * (sum(self._generator.random(12).tolist()) - 6.0)
-
-    def integer(self, low: int, high: int) -> int:
-        """Of ``low .. high``, both included."""
-        return low + int(self._generator.random() * (high + 1 - low))
-
-    def choice(self, items):
-        return items[self.integer(0, len(items) - 1)]
-
+__all__ = ["Camera", "FlameGenome"]
 
 @dataclass(frozen=True)
-class FlameMap:
-    """One map of the system: affine, then a sum of variations, then an affine ``post``.
+class Camera:
+    """What part of the plane a flame's author meant to be seen.
 
     Attributes
     ----------
-    affine : tuple of 6 float
-        a ... f of x' = a x + b y + c, y' = d x + e y + f.
-    variations : tuple of (str, float, tuple of float)
-        Name, weight and parameters.
-    weight : float
-        Probability, up to normalisation.
-    color : float
-        What the colour coordinate is drawn to, 0-1.
-    color_speed : float
-        How far, 0-1.
-    post : tuple of 6 float
-        As ``affine``.
+    size : tuple of 2 int
+        Width and height in pixels.
+    center : tuple of 2 float
+        x and y of the middle.
+    scale : float
+        Pixels per unit of length.
     """
 
-    affine: tuple[float, ...] = IDENTITY
-    variations: tuple[tuple[str, float, tuple[float, ...]], ...] = (("linear", 1.0, ()),)
-    weight: float = 1.0
-    color: float = 0.5
-    color_speed: float = 0.5
-    post: tuple[float, ...] = IDENTITY
+    size: tuple[int, int] = (336, 336)
+    center: tuple[float, float] = (0.0, 0.0)
+    scale: float = 84.0
 
 
 @dataclass(frozen=True)
@@ -78,77 +46,193 @@ class FlameGenome:
         The iterated function system.
     final : FlameMap or None
         Applied to what is drawn, not to the orbit.
+    name : str
+        For people.
+    camera : Camera
+        Used with ``frame="camera"``.
+    palette : tuple of (float, float, float)
+        Red, green and blue, 0-1, in equal steps of the colour coordinate; empty for one that is
+        drawn from the seed.
+
+    Examples
+    --------
+    >>> genome = FlameGenome.random(0, 7)
+    >>> genome == FlameGenome.random(0, 7)
+    True
+    >>> FlameGenome.from_json(genome.to_json()) == genome
+    True
     """
 
     maps: tuple[FlameMap, ...]
     final: FlameMap | None = None
+    name: str = ""
+    camera: Camera = field(default_factory=Camera)
+    palette: tuple[tuple[float, float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.maps or sum(m.weight for m in self.maps) <= 0:
+            raise InputError("maps", "must hold a map whose weight is above zero")
 
     @classmethod
     def random(cls, seed: int, index: int = 0, attempt: int = 0) -> "FlameGenome":
-        draws = Draws(seed, index, attempt, 0)
-        n_maps = draws.integer(2, 6)
-        maps = tuple(_random_map(draws, k / (n_maps - 1)) for k in range(n_maps))
-        final = _random_map(draws, 0.5, speed=0.0) if draws.uniform() < 0.15 else None
-        return cls(maps, final)
+        """Draw a genome.
 
-    def program(self):
-        """Return the arrays that the renderer reads and the maps' cumulated probabilities."""
+        Parameters
+        ----------
+        seed, index, attempt : int
+            The same three give the same genome on any machine.
+
+        Returns
+        -------
+        genome : FlameGenome
+            Of two to eight maps, each of one to three variations out of all, every other one with
+            the linear variation besides; three of ten have a post transform, and 15 % of the
+            genomes a final map. It may be a poor flame: a point, a line, or gone to infinity.
+        """
+        return cls(*_breed.random_maps(Draws(seed, index, attempt, 0)))
+
+    @classmethod
+    def random_affine(cls, seed: int, index: int = 0, attempt: int = 0) -> "FlameGenome":
+        """Draw an affine iterated function system after FractalDB (Kataoka+ 2020).
+
+        Parameters
+        ----------
+        seed, index, attempt : int
+            The same three give the same genome on any machine.
+
+        Returns
+        -------
+        genome : FlameGenome
+            Two to eight maps of coefficients uniform in [-1, 1], as probable as their determinants
+            are large; a map that does not contract is shrunk until it does.
+        """
+        return cls(_breed.random_affine_maps(Draws(seed, index, attempt, 2)))
+
+    def mutate(self, seed: int, *, strength: float = 0.2) -> "FlameGenome":
+        """Change one map: its affine part, a variation, its colour and weight, or its post transform.
+
+        Parameters
+        ----------
+        seed : int
+            Of the draw.
+        strength : float, optional
+            Standard deviation of what is added to coefficients.
+
+        Returns
+        -------
+        genome : FlameGenome
+            A new one.
+        """
+        if not strength > 0:
+            raise InputError("strength", "must be above zero", strength)
+        return replace(self, maps=_breed.mutate_maps(self.maps, Draws(seed, 3), strength))
+
+    def interpolate(self, other: "FlameGenome", t: float) -> "FlameGenome":
+        """Go part of the way to another genome, linearly in all numbers.
+
+        Parameters
+        ----------
+        other : FlameGenome
+            At ``t`` = 1.
+        t : float
+            0-1.
+
+        Returns
+        -------
+        genome : FlameGenome
+            With this one's name, camera and palette. Where one has more maps than the other, these fade in or out by their weight.
+        """
+        if not 0 <= t <= 1:
+            raise InputError("t", "must be between 0 and 1", t)
+        maps = _breed.interpolate_maps(self.maps, other.maps, t)
+        final = _breed.interpolate_final(self.final, other.final, t)
+        return replace(self, maps=maps, final=final)
+
+    def to_json(self) -> str:
+        """Return the genome as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "FlameGenome":
+        """Make a genome of what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            JSON.
+
+        Returns
+        -------
+        genome : FlameGenome
+            The same.
+
+        Raises
+        ------
+        InputError
+            If it is not a genome.
+        """
+        try:
+            content = json.loads(text)
+            maps = tuple(FlameMap(**entry) for entry in content.pop("maps"))
+            final, camera = content.pop("final", None), content.pop("camera")
+            camera = Camera(tuple(camera["size"]), tuple(camera["center"]), camera["scale"])
+            palette = tuple(tuple(color) for color in content.pop("palette", ()))
+            final = FlameMap(**final) if final else None
+            return cls(maps, final, camera=camera, palette=palette, **content)
+        except InputError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError("text", f"must be a flame genome as JSON ({error})") from error
+
+    def save(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+        """Write the genome as JSON.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        overwrite : bool, optional
+            Whether a file that is there may be replaced.
+        """
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            temporary.write_text(self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "FlameGenome":
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Returns
+        -------
+        genome : FlameGenome
+            The same.
+        """
+        return cls.from_json(Path(path).read_text())
+
+    def program(self) -> tuple[tuple, np.ndarray]:
+        """Return the arrays that the renderer reads, and the maps' cumulated probabilities."""
         maps = self.maps if self.final is None else (*self.maps, self.final)
-        operations = [(m, *v) for m in maps for v in m.variations]
+        operations = [(m, *v) for m in maps for v in m.variations if v[1] != 0]
         parameters = np.zeros((len(operations), N_PARAMETERS))
         for row, (m, _, _, own) in zip(parameters, operations, strict=True):
             row[:6] = m.affine
             row[6 : 6 + len(own)] = own
         kinds = [VARIATIONS[name] for _, name, _, _ in operations]
+        counts = [sum(v[1] != 0 for v in m.variations) for m in maps]
         program = (
             np.array([m.affine for m in maps]),
             np.array([m.post for m in maps]),
             np.array([m.post != IDENTITY for m in maps], dtype=np.uint8),
             np.array([(m.color, m.color_speed) for m in maps]),
-            np.cumsum([0] + [len(m.variations) for m in maps]),
-            np.array([block_address(kind) for kind in kinds]),
-            np.array([kind.n_uniforms for kind in kinds]),
-            np.array([weight for _, _, weight, _ in operations]),
+            np.cumsum([0, *counts]),
+            np.array([block_address(kind) for kind in kinds], dtype=np.int64),
+            np.array([kind.n_uniforms for kind in kinds], dtype=np.int64),
+            np.array([weight for _, _, weight, _ in operations], dtype=float),
             parameters,
         )
         weights = np.array([m.weight for m in self.maps])
         return program, np.cumsum(weights / weights.sum())
-
-
-def _random_map(draws: Draws, color: float, speed: float | None = None) -> FlameMap:
-    names = draws.integer(1, 3)
-    picked = {draws.choice(tuple(VARIATIONS)): draws.uniform(0.1, 1.0) for _ in range(names)}
-    if draws.uniform() < 0.5:
-        picked["linear"] = picked.get("linear", 0.0) + draws.uniform(0.2, 1.5)
-    total = sum(picked.values())
-    return FlameMap(
-        affine=_random_affine(draws, 0.8, 0.8),
-        variations=tuple(
-            (name, weight / total, _random_parameters(draws, name))
-            for name, weight in sorted(picked.items())
-        ),
-        weight=draws.uniform(0.3, 1.0),
-        color=min(1.0, max(0.0, draws.normal(color, 0.1))),
-        color_speed=draws.uniform(0.3, 0.7) if speed is None else speed,
-        post=_random_affine(draws, 0.9, 0.3) if draws.uniform() < 0.3 else IDENTITY,
-    )
-
-
-def _random_parameters(draws: Draws, name: str) -> tuple[float, ...]:
-    return tuple(
-        float(draws.integer(int(own.low), int(own.high)))
-        if own.whole
-        else draws.uniform(own.low, own.high)
-        for own in VARIATIONS[name].parameters
-    )
-
-
-def _random_affine(draws: Draws, size: float, shift: float) -> tuple[float, ...]:
-    """Turn, stretch, turn: singular values between 0.3 and 1 times ``size``, more or less."""
-    first, second = draws.uniform(-math.pi, math.pi), draws.uniform(-math.pi, math.pi)
-    big = size * draws.uniform(0.5, 1.2)
-    small = big * draws.uniform(0.4, 1.0) * (1 if draws.uniform() < 0.7 else -1)
-    c1, s1, c2, s2 = math.cos(first), math.sin(first), math.cos(second), math.sin(second)
-    a, b = big * c1 * c2 - small * s1 * s2, -big * c1 * s2 - small * s1 * c2
-    d, e = big * s1 * c2 + small * c1 * s2, -big * s1 * s2 + small * c1 * c2
-    return (a, b, draws.normal(0, shift), d, e, draws.normal(0, shift))

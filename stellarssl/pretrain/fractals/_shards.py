@@ -12,7 +12,7 @@ from stellarssl._utils.exceptions import InputError, StellarSSLError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl._utils.provenance import file_sha256
-from stellarssl.pretrain.fractals._render import render_indexed
+from stellarssl.pretrain.fractals._render import check_options, render_indexed
 
 __all__ = ["OFFSETS", "ShardError", "open_shards", "read_manifest", "render_shards"]
 
@@ -76,10 +76,10 @@ def _render_shard(path: Path, number: int, options: dict) -> tuple[str, str]:
     size, name = options["size"], _shard_name(number)
     rows = np.empty((high - low, 3, size, size), np.float16)
     for row, index in zip(rows, range(low, high), strict=True):
-        maps = render_indexed(
+        image, _ = render_indexed(
             index, kind=options["kind"], size=size, n_points=options["n_points"], seed=options["seed"]
         )
-        row[:] = maps - np.reshape(options["offsets"], (3, 1, 1))
+        row[:] = image.maps - np.reshape(options["offsets"], (3, 1, 1))
     with atomic_path(path / name, overwrite=True) as temporary:
         np.save(temporary, rows)
         digest = file_sha256(temporary)
@@ -102,8 +102,8 @@ def render_shards(
     n: int,
     *,
     kind: str = "moments",
-    size: int = 96,
-    n_points: int = 100_000,
+    size: int | None = None,
+    n_points: int | None = None,
     seed: int = 0,
     n_workers: int = 1,
     shard_size: int = 2000,
@@ -120,9 +120,9 @@ def render_shards(
     kind : {"moments", "rgb", "affine", "fbm"}, optional
         What kind of image.
     size : int, optional
-        Pixels along a side.
+        Pixels along a side; 96, or 336 for ``rgb``.
     n_points : int, optional
-        Points of a flame.
+        Steps of the chaos game; 1e5, or 1e6 for ``rgb``.
     seed : int, optional
         Flame ``i`` depends on ``(seed, i)`` alone.
     n_workers : int, optional
@@ -145,6 +145,7 @@ def render_shards(
         If the disk is full or a file cannot be written; what is finished is kept.
     """
     path = Path(path)
+    size, n_points = check_options(kind, size, n_points)
     options = {
         "format": _FORMAT, "n": n, "kind": kind, "size": size, "n_points": n_points,
         "seed": seed, "shard_size": shard_size,
