@@ -46,7 +46,8 @@ def read_weights(path: Path) -> tuple[torch.nn.Module, EncoderSpec]:
 def fetch_weights(name: str) -> tuple[torch.nn.Module, EncoderSpec]:
     """Fetch a published transformer; the only place that touches the network."""
     if not timm.is_model(name.split(".", maxsplit=1)[0]):
-        shipped = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
+        files = (path.stem for path in SHIPPED.glob("*.safetensors"))
+        shipped = ", ".join(sorted(stem for stem in files if not stem.endswith("-heads")))
         rule = f"must be a shipped name ({shipped}), a .safetensors file or a timm model"
         raise InputError("name_or_path", rule, name)
     with torch.device("meta"):

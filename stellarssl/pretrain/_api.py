@@ -15,6 +15,7 @@ def train(
     output: str | os.PathLike,
     *,
     data: str | os.PathLike | None = None,
+    start: str | os.PathLike | None = None,
     max_steps: int | None = None,
     max_hours: float | None = None,
     save_every: int = 50,
@@ -37,6 +38,8 @@ def train(
         Folder of the checkpoints and the log.
     data : path-like, optional
         Folder of rendered flames; without it they are rendered when needed.
+    start : path-like, optional
+        Weights that `export_encoder` wrote, with the heads beside them, instead of random ones.
     max_steps : int, optional
         Stop after this many optimiser steps in all, with the schedules of the preset.
     max_hours : float, optional
@@ -60,7 +63,7 @@ def train(
     Raises
     ------
     InputError
-        If the preset is wrong, or ``output`` holds a run of another network.
+        If the preset is wrong, or ``output`` or ``start`` are of another network.
     MissingDependencyError
         If lightning or lightly are not installed.
     CollapseError
@@ -71,6 +74,7 @@ def train(
         read_preset(preset),
         Path(output),
         data=None if data is None else Path(data),
+        start=None if start is None else Path(start),
         max_steps=max_steps,
         max_hours=max_hours,
         save_every=save_every,

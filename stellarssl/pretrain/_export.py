@@ -5,17 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.provenance import provenance
 from stellarssl.encoder import Encoder, EncoderSpec
+from stellarssl.encoder._weights import read_weights
 from stellarssl.pretrain._module import SelfDistillation, network_spec
 from stellarssl.pretrain._presets import Preset, preset_from_dict
-from stellarssl.pretrain._train import LAST
 
-__all__ = ["export", "read_log"]
+__all__ = ["export", "read_log", "start_from"]
 
 _CARD = """{name}
 {underline}
@@ -50,9 +51,9 @@ Probes on {n_probe} held-out flames at the last look (the log beside this file h
 
 def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -> EncoderSpec:
     """Write the teacher of a run; see `~stellarssl.pretrain.export_encoder`."""
-    path = run / LAST
+    path = run / "last.ckpt"
     if not path.is_file():
-        raise InputError("run", f"must be the folder of a run, with a {LAST}", str(run))
+        raise InputError("run", "must be the folder of a run, with a last.ckpt", str(run))
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     preset = preset_from_dict(checkpoint["preset"])
     module = SelfDistillation(preset)
@@ -76,6 +77,41 @@ def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -
     with atomic_path(output.with_suffix(".md"), overwrite=overwrite) as temporary:
         temporary.write_text(card, encoding="utf-8")
     return spec
+
+
+def start_from(module: SelfDistillation, path: Path) -> None:
+    """Give student and teacher the weights and the heads that `export` wrote.
+
+    Parameters
+    ----------
+    module : `SelfDistillation`
+        A run that has not begun.
+    path : path-like
+        The encoder's file; the heads lie beside it.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or they are of another network.
+    """
+    vit, spec = read_weights(path)
+    asked = network_spec(module.preset)
+    if replace(spec, name=asked.name, sha256="") != asked:
+        raise InputError("start", f"must be weights of {asked}", spec)
+    heads_path = _beside(path, "-heads")
+    if not heads_path.is_file():
+        raise InputError("start", f"must have its heads beside it, {heads_path.name}", str(path))
+    with safe_open(heads_path, framework="pt") as file:
+        mate = file.metadata()["encoder_sha256"]
+        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    if mate != spec.sha256:
+        raise InputError("start", f"must have its own heads beside it, not those of {mate}")
+    state |= {f"backbone.vit.{name}": value for name, value in vit.state_dict().items()}
+    for branch in (module.student, module.teacher):
+        try:
+            branch.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError("start", f"must have heads of {module.preset.head}") from error
 
 
 def _beside(path: Path, suffix: str) -> Path:

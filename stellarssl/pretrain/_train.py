@@ -14,16 +14,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl.encoder import fastest_dtype
+from stellarssl.pretrain._export import start_from
 from stellarssl.pretrain._module import SelfDistillation, network_spec
 from stellarssl.pretrain._presets import Preset
 from stellarssl.pretrain._probes import CollapseError, look
 from stellarssl.pretrain._views import make_views
 from stellarssl.pretrain.fractals import FlameDataset
 
-__all__ = ["LAST", "Batches", "held_out_views", "run"]
-
-LAST = "last.ckpt"
-"""Name of the newest checkpoint in a run's folder."""
+__all__ = ["Batches", "held_out_views", "run"]
 
 _LOWEST_STD = 0.1
 _HELD_OUT_SEED = 1 << 20
@@ -179,6 +177,7 @@ def run(
     output: Path,
     *,
     data: Path | None,
+    start: Path | None,
     max_steps: int | None,
     max_hours: float | None,
     save_every: int,
@@ -197,9 +196,11 @@ def run(
         seed=preset.data.seed,
         path=data,
     )
-    last = output / LAST
+    last = output / "last.ckpt"
     first = _read_checkpoint(last, preset) if last.is_file() else 0
     module = SelfDistillation(preset)
+    if start is not None and not first:
+        start_from(module, start)
     callbacks = [
         _Watch(held_out_views(preset), preset.watch.every),
         ModelCheckpoint(

@@ -190,6 +190,26 @@ def test_the_exported_encoder_is_the_teacher(write_preset, noise, tmp_path):
         export_encoder(tmp_path / "run", path, name="some")
 
 
+def test_a_run_starts_from_exported_weights(write_preset, noise, tmp_path):
+    first = train(write_preset(), tmp_path / "run", precision=FULL, max_steps=1)
+    path = tmp_path / "weights.safetensors"
+    export_encoder(tmp_path / "run", path, name="some")
+    held = write_preset(optimizer__momentum=[1.0, 1.0])
+    second = train(held, tmp_path / "more", start=path, precision=FULL, max_steps=1)
+    before, after = state_of(first), state_of(second)
+    for name in (name for name in before if name.startswith("teacher.")):
+        torch.testing.assert_close(after[name], before[name], atol=1e-3, rtol=1e-3)
+
+    with pytest.raises(InputError, match="start: must have heads of HeadSettings"):
+        train(write_preset(head__prototypes=24), tmp_path / "a", start=path, precision=FULL)
+    other = write_preset(network__n_registers=0)
+    with pytest.raises(InputError, match="start: must be weights of EncoderSpec"):
+        train(other, tmp_path / "b", start=path, precision=FULL)
+    (tmp_path / "weights-heads.safetensors").unlink()
+    with pytest.raises(InputError, match="start: must have its heads beside it, weights-heads"):
+        train(write_preset(), tmp_path / "c", start=path, precision=FULL)
+
+
 def test_nothing_to_export(tmp_path):
     with pytest.raises(InputError, match=r"run: must be the folder of a run, with a last.ckpt"):
         export_encoder(tmp_path, tmp_path / "weights.safetensors", name="some")
