@@ -50,7 +50,7 @@ def simulations():
 @pytest.fixture(scope="session")
 def small_encoder():
     """An untrained encoder that computes the same on every machine."""
-    return Encoder.random(width=48, dtype="float32")
+    return Encoder.random(architecture="test_vit", width=64, dtype="float32")
 
 
 @pytest.fixture(scope="session")

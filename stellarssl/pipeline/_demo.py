@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import astropy.units as u
-import numpy as np
 from astropy.table import QTable
 
 import stellarssl
@@ -47,8 +46,8 @@ def compare(masses: QTable, stars: QTable | str | os.PathLike) -> QTable:
     for name in ("mass", "mass_lower", "mass_upper"):
         table[name] = masses[name]
     truth = table["true_mass"]
-    inside = (truth >= table["mass_lower"]) & (truth <= table["mass_upper"])
-    table["inside"] = np.ma.MaskedArray(inside.unmasked, mask=table["mass"].mask)
+    low, high = (table[name].to_value(u.solMass) for name in ("mass_lower", "mass_upper"))
+    table["inside"] = (truth.value >= low) & (truth.value <= high)
     table["star_probability"] = masses["star_probability"]
     table["flag_words"] = masses["flag_words"]
     return table

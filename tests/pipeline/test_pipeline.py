@@ -1,0 +1,183 @@
+"""From the shipped demo cube to masses and segments, with a small library and an untrained encoder."""
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.config.paths import set_temp_cache
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable
+from astropy.utils.masked import Masked
+
+import stellarssl
+from stellarssl._utils.exceptions import InputError, MissingInputError, OutputExistsError
+from stellarssl._utils.flags import flag_bit
+from stellarssl.pipeline import analyze, compare, demo_files, estimate_mass, segment
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory):
+    """A cache of the session's own: what one test embeds the next finds."""
+    with set_temp_cache(tmp_path_factory.getbasetemp()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return stellarssl.moment_maps(demo_files()[0])
+
+
+@pytest.fixture(scope="module")
+def stars():
+    return QTable.read(demo_files()[1])
+
+
+@pytest.fixture
+def reference(small_library, small_encoder):
+    return {"library": small_library, "encoder": small_encoder}
+
+
+def test_a_row_for_each_star_in_its_order(maps, stars, reference):
+    table = estimate_mass(maps, stars, **reference)
+    assert list(table["id"]) == list(stars["id"])
+    assert table["skycoord"].separation(stars["skycoord"]).max() < 1e-3 * u.arcsec
+    assert table["mass"].unit == u.solMass
+    known = ~table["mass"].mask
+    mass, low, high = (table[n].unmasked[known] for n in ("mass", "mass_lower", "mass_upper"))
+    assert np.all((low <= mass) & (mass <= high))
+    low95, high95 = (table[n].unmasked[known] for n in ("mass_lower_95", "mass_upper_95"))
+    assert np.all((low95 <= low) & (high <= high95))
+    assert np.all(table["flags"] & flag_bit("distance_from_header"))
+
+
+def test_a_mass_is_masked_just_where_a_masking_flag_says_so(maps, stars, reference):
+    table = estimate_mass(maps, stars, **reference)
+    masking = sum(flag.bit for flag in stellarssl._utils.flags.FLAGS if flag.masks)
+    np.testing.assert_array_equal(table["mass"].mask, (table["flags"] & masking) != 0)
+
+
+def test_meta_tells_what_the_numbers_rest_on(maps, stars, reference):
+    meta = estimate_mass(maps, stars, distance="150 pc", **reference).meta
+    assert meta["distance_pc"] == 150
+    assert meta["tracer"] == "C18O(1-0)"
+    assert meta["encoder"] == "random-0"
+    assert meta["moments_specsys"] == "LSRK"
+    assert "upper bound" in meta["label"]
+    assert len(meta["library_sha256"]) == 64
+
+
+def test_without_positions_the_peaks_are_candidates(maps, reference):
+    table = estimate_mass(maps, **reference)
+    assert len(table) > 0
+    assert np.all(table["flags"] & flag_bit("position_from_peak"))
+    assert table["id"][0] == "peak-1"
+
+
+def test_gas_mass_goes_with_the_square_of_the_distance(maps, stars, reference):
+    # the tile is physical: at twice the distance it is half as wide on the sky, so compare a tile
+    # that is uniform to first order by its mean column instead: M = N * (0.5 pc)^2 * 1.4 m_p
+    table = estimate_mass(maps, stars[:1], distance="140 pc", **reference)
+    tiles = stellarssl.make_tiles(maps, stars["skycoord"][:1], distance="140 pc")
+    column = np.where(tiles.detected[0], 10.0 ** tiles.maps[0, 0].astype(float), 0).mean()
+    expected = column * (0.5 * 3.0857e18) ** 2 * 1.4 * 1.6726e-24 / 1.9885e33
+    assert table["gas_mass"][0].unmasked.to_value(u.solMass) == pytest.approx(expected, rel=1e-3)
+
+
+def test_each_source_at_its_own_distance(maps, stars, reference):
+    rows = stars["id", "skycoord"][:2]
+    near = estimate_mass(maps, rows, distance="140 pc", **reference)
+    far = estimate_mass(maps, rows, distance="280 pc", **reference)
+    rows["distance"] = [280, 140] * u.pc
+    both = estimate_mass(maps, rows, **reference)
+    assert list(both["id"]) == list(rows["id"])
+    assert both["gas_mass"][0] == far["gas_mass"][0]
+    assert both["gas_mass"][1] == near["gas_mass"][1]
+    assert both.meta["distance_pc"] == "per source"
+    assert not np.any(both["flags"] & flag_bit("distance_from_header"))
+
+
+def test_each_source_in_its_own_velocities(stars, reference):
+    cube = demo_files()[0]
+    rows = stars["id", "skycoord"][:2]
+    rows["velocity_range"] = [[-4, 0], [0, 4]] * u.km / u.s
+    table = estimate_mass(cube, rows, **reference)
+    low, high = (
+        estimate_mass(
+            stellarssl.moment_maps(cube, velocity_range=window), stars[i : i + 1], **reference
+        )
+        for i, window in enumerate(rows["velocity_range"])
+    )
+    assert table["gas_mass"][0] == low["gas_mass"][0]
+    assert table["gas_mass"][1] == high["gas_mass"][0]
+    with pytest.raises(InputError, match="velocity_range: per source needs a cube"):
+        estimate_mass(stellarssl.moment_maps(cube), rows, **reference)
+
+
+def test_a_position_off_the_map_keeps_its_row_and_says_so(maps, stars, reference):
+    far = SkyCoord([stars["skycoord"][0], stars["skycoord"][0].directional_offset_by(0, 5 * u.deg)])
+    table = estimate_mass(maps, far, **reference)
+    assert "off_map" in table["flag_words"][1]
+    assert table["mass"].mask[1]
+    assert "off_map" not in table["flag_words"][0]
+
+
+def test_what_the_interferometer_filters_out(stars, reference):
+    maps = stellarssl.moment_maps(demo_files()[0], max_recoverable_scale="5 arcmin")
+    table = estimate_mass(maps, stars[:1], **reference)  # 0.5 pc at 140 pc are 12.3 arcmin
+    assert "missing_flux" in table["flag_words"][0]
+    assert table["mass"].mask[0]
+
+
+def test_a_library_that_was_observed_is_used_as_it_is(maps, stars, small_library, small_encoder):
+    observed = small_library.observed(stellarssl.Observation.of(maps), small_encoder)
+    given = estimate_mass(maps, stars, library=observed, encoder=small_encoder)
+    made = estimate_mass(maps, stars, library=small_library, encoder=small_encoder)
+    np.testing.assert_array_equal(given["mass"].unmasked, made["mass"].unmasked)
+
+
+def test_without_a_distance_there_is_no_mass_but_segments(maps, reference):
+    nowhere = stellarssl.MomentMaps.from_maps(
+        n_h=maps.n_hi, v_los=maps.v_los, sigma_v=maps.sigma_v, wcs=maps.wcs, beam=maps.beam
+    )
+    with pytest.raises(MissingInputError, match="distance: must be given"):
+        estimate_mass(nowhere, **reference)
+    assert segment(nowhere, **reference).labels.shape == maps.shape
+
+
+def test_analyze_makes_the_same_as_its_parts(maps, stars, reference, tmp_path):
+    analysis = analyze(maps, stars, **reference)
+    alone = estimate_mass(maps, stars, **reference)
+    np.testing.assert_array_equal(analysis.masses["mass"].unmasked, alone["mass"].unmasked)
+    assert analysis.segmentation.labels.max() == len(analysis.segmentation.table)
+    assert analysis.refused == {}
+    paths = analysis.write(tmp_path / "out")
+    assert all(path.is_file() for path in paths)
+    assert {p.name for p in paths} >= {
+        "moments.fits", "masses.ecsv", "masses.fits", "masses.vot", "labels.fits", "segments.reg",
+    }  # fmt: skip
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        analysis.write(tmp_path / "out")
+    assert analysis.write(tmp_path / "out", overwrite=True) == paths
+
+
+def test_analyze_refuses_masses_without_a_tracer_in_one_sentence(reference):
+    maps = stellarssl.moment_maps(demo_files()[0], tracer=None)
+    analysis = analyze(maps, **reference)
+    assert analysis.masses is None
+    assert "tracer" in analysis.refused["masses"]
+    assert "tracer" in analysis.refused["segments"]
+
+
+def test_truth_beside_estimate(stars):
+    masses = QTable(
+        {
+            "id": stars["id"][:2],
+            "mass": Masked([1, 2] * u.Msun, mask=[False, False]),
+            "mass_lower": Masked([0.001, 1000] * u.Msun, mask=[False, False]),
+            "mass_upper": Masked([1000, 2000] * u.Msun, mask=[False, False]),
+            "star_probability": [0.5, 0.5],
+            "flag_words": ["", ""],
+        }
+    )
+    table = compare(masses, stars)
+    np.testing.assert_array_equal(table["true_mass"], stars["mass"][:2])
+    np.testing.assert_array_equal(table["inside"], [True, False])

@@ -1,0 +1,163 @@
+"""The command: exit status, one line on standard error, and files that are whole."""
+
+import shutil
+import subprocess
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.config.paths import set_temp_cache
+from astropy.io import fits
+from astropy.table import QTable, Table
+from regions import Regions
+
+import stellarssl
+from stellarssl.cli import main
+from stellarssl.encoder import Encoder
+from stellarssl.library import ReferenceLibrary
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch, small_encoder, small_library, tmp_path_factory):
+    """The command with small data in the place of the shipped."""
+    monkeypatch.setattr(Encoder, "from_pretrained", lambda: small_encoder)
+    monkeypatch.setattr(ReferenceLibrary, "default", lambda: small_library)
+    with set_temp_cache(tmp_path_factory.getbasetemp()):
+        yield
+
+
+@pytest.fixture
+def cube(tmp_path):
+    """A C18O cube of 48 x 48 pixels about one star."""
+    with fits.open(stellarssl.demo_files()[0]) as hdus:
+        hdu = fits.PrimaryHDU(hdus[0].data[:, 40:88, 40:88], hdus[0].header)
+    hdu.header["CRPIX1"] -= 40
+    hdu.header["CRPIX2"] -= 40
+    hdu.writeto(tmp_path / "cloud.fits")
+    return tmp_path / "cloud.fits"
+
+
+def _error(capsys):
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_analyze_writes_what_opens_elsewhere(cube, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["analyze", str(cube), "--output", str(out)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    for name in ("moments.fits", "masses.ecsv", "labels.fits", "segments.reg", "moments.png"):
+        assert str(out / name) in printed
+    record = QTable.read(out / "masses.ecsv")
+    export = Table.read(out / "masses.fits")
+    assert list(export["id"]) == list(record["id"])
+    np.testing.assert_allclose(export["ra"], record["skycoord"].ra.deg)
+    np.testing.assert_array_equal(np.ma.getmaskarray(export["mass"]), record["mass"].mask)
+    regions = Regions.read(out / "segments.reg")
+    segments = QTable.read(out / "segments.ecsv")
+    assert [r.meta["text"] for r in regions] == [str(name) for name in segments["id"]]
+
+
+@pytest.mark.skipif(shutil.which("fitsverify") is None, reason="fitsverify is not installed")
+def test_images_and_tables_are_clean_fits(cube, tmp_path):
+    out = tmp_path / "out"
+    assert main(["analyze", str(cube), "--output", str(out)]) == 0
+    files = sorted(map(str, out.glob("*.fits")))
+    assert len(files) >= 4
+    report = subprocess.run(
+        ["fitsverify", "-q", *files], capture_output=True, text=True, check=False
+    )
+    assert report.stdout.count("verification OK") == len(files), report.stdout
+
+
+def test_one_verb_one_product(cube, tmp_path, capsys):
+    for verb, name in (("moments", "moments.fits"), ("mass", "masses.vot"), ("segment", "rgb.png")):
+        assert main([verb, str(cube), "--output", str(tmp_path / verb)]) == 0
+        assert (tmp_path / verb / name).is_file()
+        assert str(tmp_path / verb / name) in capsys.readouterr().out
+
+
+def test_results_are_not_replaced_unasked(cube, tmp_path, capsys):
+    words = ["moments", str(cube), "--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    before = (tmp_path / "out" / "moments.fits").stat().st_mtime_ns
+    assert main(words) == 1
+    assert "exists; give overwrite=True (--overwrite)" in _error(capsys)
+    assert (tmp_path / "out" / "moments.fits").stat().st_mtime_ns == before
+    assert main([*words, "--overwrite"]) == 0
+    assert (tmp_path / "out" / "moments.fits").stat().st_mtime_ns > before
+
+
+def test_positions_of_a_catalogue(cube, tmp_path, capsys):
+    stars = QTable.read(stellarssl.demo_files()[1])[:2]
+    stars["id", "skycoord"].write(tmp_path / "stars.ecsv")
+    words = ["--positions", str(tmp_path / "stars.ecsv"), "--output", str(tmp_path / "out")]
+    assert main(["mass", str(cube), *words]) == 0
+    assert list(QTable.read(tmp_path / "out" / "masses.ecsv")["id"]) == list(stars["id"])
+    assert str(stars["id"][0]) in capsys.readouterr().out
+
+
+def test_options_reach_the_maps(cube, tmp_path):
+    words = ["--velocity-range", "-1 1 km/s", "--distance", "280 pc", "--tracer", "C18O"]
+    assert main(["moments", str(cube), *words, "--output", str(tmp_path / "out")]) == 0
+    maps = stellarssl.MomentMaps.read(tmp_path / "out" / "moments.fits")
+    assert maps.distance == 280 * u.pc
+    assert np.nanmax(np.abs(maps.v_los)) <= 1 * u.km / u.s
+
+
+def test_analyze_ends_well_once_there_are_moments(cube, tmp_path, capsys):
+    fits.setval(cube, "RESTFRQ", value=96.741e9)  # methanol, which has no column formula
+    assert main(["analyze", str(cube), "--output", str(tmp_path / "out")]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if ": no " in line]
+    assert len(lines) == 2
+    assert lines[0].startswith("stellarssl: no masses: ")
+    assert lines[1].startswith("stellarssl: no segments: ")
+    assert all("tracer" in line for line in lines)
+    assert (tmp_path / "out" / "moments.fits").is_file()
+    assert not (tmp_path / "out" / "masses.ecsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["moments", "nowhere.fits"], "nowhere.fits"),
+        (["mass", "CUBE", "--distance", "288"], "distance: must be a quantity"),
+        (["mass", "CUBE", "--positions", "nowhere.ecsv"], "positions: must name a file"),
+        (["moments", "CUBE", "--tracer", "XY"], "tracer: "),
+        (["moments", "CUBE", "--velocity-range", "900 910 km/s"], "velocity_range: "),
+    ],
+)
+def test_failure_is_one_line_and_a_status(cube, tmp_path, capsys, words, message):
+    words = [str(cube) if word == "CUBE" else word for word in words]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 1
+    assert message in _error(capsys)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_wrong_words(capsys):
+    assert main(["weigh", "cloud.fits"]) == 2
+    assert "invalid choice" in capsys.readouterr().err
+    assert main([]) == 2
+    assert main(["--version"]) == 0
+    assert stellarssl.__version__ in capsys.readouterr().out
+
+
+def test_info_tells_what_is_refused(cube, capsys):
+    assert main(["info", str(cube)]) == 0
+    report = capsys.readouterr().out
+    assert "C18O(1-0)" in report
+    assert "140 pc" in report
+    fits.delval(cube, "BUNIT")
+    main(["info", str(cube)])
+    assert "unit=" in capsys.readouterr().out
+
+
+def test_demo_prints_the_truth_beside_the_estimate(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ReferenceLibrary, "exclude", lambda self, **_: self)
+    assert main(["demo", "--output", str(tmp_path / "demo")]) == 0
+    out = capsys.readouterr().out
+    assert "true_mass" in out
+    assert (tmp_path / "demo" / "comparison.png").is_file()
+    stars = QTable.read(stellarssl.demo_files()[1])
+    assert all(str(name) in out for name in stars["id"])
