@@ -255,8 +255,8 @@ def test_amplitude_score_knows_what_is_in_the_tokens():
 def test_the_published_network_takes_a_step(noise, tmp_path):
     """ViT-L/16 at 336 px with its own heads: one real optimiser step, two flames accumulated."""
     record = (Path(_module.__file__).parent / "presets" / "paper.toml").read_text()
-    small = record.replace("batch_size = 8", "batch_size = 2")
-    small = small.replace("accumulate = 128", "accumulate = 1").replace(
+    small = record.replace("batch_size = 8", "batch_size = 1")
+    small = small.replace("accumulate = 128", "accumulate = 2").replace(
         "n_flames = 256", "n_flames = 4"
     )
     small = small.replace("warmup = 0.1", "warmup = 0.0")
