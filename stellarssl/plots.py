@@ -96,10 +96,10 @@ def plot_masses(table: Table, maps: MomentMaps) -> Figure:
     -------
     figure : `~matplotlib.figure.Figure`
         Map and list. Bars are 68 % (thick) and 95 % (thin) intervals. A cross is a source whose
-        mass is masked, with the reason.
+        mass is masked, with the reason. On the map, names that would hide each other are left out.
     """
     figure = Figure(figsize=(15, max(6, 1 + 0.24 * len(table))), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     axes = _sky_axes(left, 111, maps)
     image, norm, label = _column(maps)
     shown = axes.imshow(image, norm=norm, cmap="Greys", interpolation="nearest")
@@ -109,8 +109,9 @@ def plot_masses(table: Table, maps: MomentMaps) -> Figure:
     x, y = maps.wcs.world_to_pixel(SkyCoord(table["skycoord"]))
     axes.plot(x[known], y[known], "o", mfc="none", mec=_KIND_COLORS[0], mew=1.5, ms=8)
     axes.plot(x[~known], y[~known], "x", color=_KIND_COLORS[1], mew=1.5, ms=7)
-    for name, *place in zip(table["id"], x, y, strict=True):
-        axes.annotate(str(name), place, (6, 5), textcoords="offset points", fontsize=9, **_HALO)
+    for i in _uncrowded(x / maps.shape[1], y / maps.shape[0]):
+        name = str(table["id"][i])
+        axes.annotate(name, (x[i], y[i]), (6, 5), textcoords="offset points", fontsize=9, **_HALO)
     _list_masses(right.add_subplot(111), table, mass, known)
     return figure
 
@@ -254,6 +255,16 @@ def _list_masses(axes, table: Table, mass: np.ndarray, known: np.ndarray) -> Non
 
 _COLOR_BAR = {"extend": "both", "location": "top", "pad": 0.02, "fraction": 0.05, "aspect": 30}
 _HALO = {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+
+
+def _uncrowded(x: np.ndarray, y: np.ndarray) -> list[int]:
+    """Choose points, in units of the axes, whose names do not hide each other; first come."""
+    chosen = []
+    for i in range(len(x)):
+        near = (np.abs(x[chosen] - x[i]) < 0.12) & (np.abs(y[chosen] - y[i]) < 0.035)
+        if not near.any():
+            chosen.append(i)
+    return chosen
 
 
 def _plain_numbers(axis) -> None:  # noqa: ANN001
