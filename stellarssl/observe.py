@@ -7,6 +7,7 @@ maps that were made already, `observe_cube` to the position-position-velocity cu
 
 import hashlib
 from dataclasses import astuple, dataclass, replace
+from functools import lru_cache
 
 import astropy.units as u
 import numpy as np
@@ -40,13 +41,16 @@ class Observation:
         km/s: thermal and channel width in quadrature, what a still cloud would show.
     column_limit : float
         cm^-2: the typical 3-sigma limit of the column; zero for none.
+    opaque_column : float, optional
+        cm^-2 / (km/s): the column per velocity at which the line has an opacity of one; zero for a
+        line that is thin, or whose factor allows for its opacity.
 
     Examples
     --------
-    >>> Observation(7.9, 0.11, 0.066, 0.06, 2.2e20).key
-    'b9_r-9.6_c-11.8_s-12.2_n203.4'
+    >>> Observation(7.9, 0.11, 0.066, 0.06, 2.2e20, 5.3e21).key
+    'b9_r-9.6_c-11.8_s-12.2_n203.4_o217.2'
     >>> Observation(7.9, 0.11, 0.066, 0.06, 2.2e20).rounded().key
-    'b9_r-10_c-12_s-12_n203'
+    'b9_r-10_c-12_s-12_n203_onone'
     """
 
     beam_pixels: float
@@ -54,6 +58,7 @@ class Observation:
     channel_width: float
     sigma_line: float
     column_limit: float
+    opaque_column: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in zip(self.__dataclass_fields__, astuple(self), strict=True):
@@ -112,6 +117,7 @@ class Observation:
             channel_width=float(maps.channel_width.to_value(_KMS)),
             sigma_line=float(maps.sigma_instrument.to_value(_KMS)),
             column_limit=_typical(limit, maps.coverage),
+            opaque_column=_opaque_column(maps.tracer),
         )
 
     def rounded(self) -> "Observation":
@@ -135,13 +141,21 @@ class Observation:
         """A name to file things under: each value in tenths of a dex."""
         return "_".join(
             f"{name[0]}{round(10 * np.log10(value), 1):g}" if value else f"{name[0]}none"
-            for name, value in zip(("b", "r", "c", "s", "n"), astuple(self), strict=True)
+            for name, value in zip("brcsno", astuple(self), strict=True)
         )
 
     @property
     def seed(self) -> int:
         """The seed of its noise: the same wherever the key is."""
         return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:8], "big")
+
+
+def _opaque_column(tracer: Tracer) -> float:
+    """Give the column per velocity of unit opacity, cm^-2 / (km/s); zero without an LTE column."""
+    if tracer.excitation_temperature is None:
+        return 0.0
+    contrast = radiation_contrast(tracer.rest_frequency, tracer.excitation_temperature)
+    return float((tracer.n_h_per_w * contrast).to_value(u.cm**-2 / _KMS))
 
 
 def _typical(values: np.ndarray, where: np.ndarray) -> float:
@@ -157,15 +171,44 @@ def _smooth(values: np.ndarray, fwhm: float, *, periodic: bool) -> np.ndarray:
     return gaussian_filter(values, sigma, mode="wrap" if periodic else "constant")
 
 
+@lru_cache(maxsize=1)
+def _curve_of_growth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tabulate, for Gaussian lines, log peak opacity, brightness over thin, variance over thin."""
+    opacity = np.logspace(-4, 6, 501)
+    x = np.linspace(-12, 12, 2401)
+    profile = -np.expm1(-opacity[:, None] * np.exp(-(x**2) / 2))
+    total = profile.sum(axis=1)
+    growth = total * (x[1] - x[0]) / (np.sqrt(2 * np.pi) * opacity)
+    return np.log(opacity), growth, (profile @ x**2) / total
+
+
+def _through_opacity(
+    column: np.ndarray, sigma: np.ndarray, opaque_column: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the column and the dispersion that a Gaussian line shows when it is taken as thin."""
+    if opaque_column == 0:
+        return column, sigma
+    log_opacity, growth, variance = _curve_of_growth()
+    peak = column / (np.sqrt(2 * np.pi) * np.maximum(sigma, 1e-3) * opaque_column)
+    at = np.log(np.maximum(peak, 1e-30))
+    shown = np.interp(at, log_opacity, growth)
+    return column * shown, sigma * np.sqrt(np.interp(at, log_opacity, variance))
+
+
 def observe_maps(
     maps: np.ndarray, observation: Observation, *, periodic: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Show simulated maps as a telescope with this beam and depth would.
 
-    Smooths N, N v and N (v^2 + sigma^2) to the beam, so that what the beam does not resolve shows
-    up as dispersion, and adds the width of the line and of the channels to the dispersion in
-    quadrature. Columns below the limit become undetected, and are filled as those of tiles are.
-    Noise above the limit is not added.
+    In each pixel the line is a Gaussian of the gas's dispersion and the width of line and channel,
+    in quadrature; its opacity hides some of the column and widens it. N, N v and N (v^2 + sigma^2)
+    are then smoothed to the beam, so that what the beam does not resolve shows up as dispersion.
+    Columns below the limit become undetected, and are filled as those of tiles are. Noise above the
+    limit is not added.
+
+    Against `observe_cube`, on whole simulated boxes, the column through the opacity of 13CO is
+    0.06 dex too high in the median (of a loss of 0.3 dex at 1e22 and 1.0 dex above 1e23 cm^-2),
+    that of C18O 0.01 to 0.05 dex (of 0.03 to 0.2 dex), since their lines are no single Gaussians.
 
     Parameters
     ----------
@@ -201,17 +244,16 @@ def observe_maps(
     detected = np.empty((len(maps), *maps.shape[2:]), dtype=bool)
     weight = _smooth(np.ones((1, *maps.shape[2:])), observation.beam_pixels, periodic=periodic)
     for i, (log_column, v, sigma) in enumerate(maps.astype(np.float64)):
-        gas = 10.0**log_column
-        sums = np.stack([gas, gas * v, gas * (v**2 + sigma**2)])
+        width = np.hypot(sigma, observation.sigma_line)
+        gas, width = _through_opacity(10.0**log_column, width, observation.opaque_column)
+        sums = np.stack([gas, gas * v, gas * (v**2 + width**2)])
         column, momentum, energy = (
             _smooth(sums, observation.beam_pixels, periodic=periodic) / weight
         )
         velocity = momentum / column
         found = column > observation.column_limit
         mean = np.average(velocity, weights=column * found) if found.any() else 0.0
-        width = np.hypot(
-            np.sqrt(np.maximum(energy / column - velocity**2, 0.0)), observation.sigma_line
-        )
+        width = np.sqrt(np.maximum(energy / column - velocity**2, 0.0))
         seen[i, 0] = np.log10(np.maximum(column, observation.column_limit))
         seen[i, 1] = np.where(found, velocity - mean, 0.0)
         seen[i, 2] = np.where(found, width, observation.sigma_line)
@@ -271,16 +313,13 @@ def observe_cube(
     if not noise >= 0:
         raise InputError("rms", "must not be negative", rms)
     per_column = 1 / (tracer.n_h_per_w * dv).to_value(u.cm**-2 / u.K)
-    contrast = np.inf
-    if tracer.excitation_temperature is not None:
-        contrast = radiation_contrast(tracer.rest_frequency, tracer.excitation_temperature)
-        contrast = contrast.to_value(u.K)
+    contrast = _opaque_column(tracer) * dv.value * per_column  # K
     rng = np.random.default_rng(seed)
     kernel = _beam_profile(beam_pixels)
     brightness = np.empty(column.shape, dtype=np.float32)
     for channel, gas in enumerate(column):
         thin = gas.astype(np.float64) * per_column
-        line = thin if np.isinf(contrast) else -contrast * np.expm1(-thin / contrast)
+        line = -contrast * np.expm1(-thin / contrast) if contrast else thin
         static = _smooth(rng.standard_normal(gas.shape), beam_pixels, periodic=True)
         brightness[channel] = _smooth(line, beam_pixels, periodic=True)
         brightness[channel] += noise / np.sum(kernel**2) * static

@@ -1,6 +1,7 @@
 """What a telescope would have seen: beams, opacity, noise, depth."""
 
 from dataclasses import replace
+from math import factorial
 
 import astropy.units as u
 import numpy as np
@@ -68,6 +69,10 @@ def test_observation_of_maps():
     assert (seen.rms, seen.channel_width) == pytest.approx((0.11, 0.066))
     assert seen.sigma_line == pytest.approx(0.057)
     assert seen.column_limit == pytest.approx(2.2e20)  # 0.022 K km/s, the part off the map aside
+    assert seen.opaque_column == 0  # of a bookkeeper
+    thin = replace(some_maps(), tracer=get_tracer("13CO"))
+    # 7.94e20 cm^-2/(K km/s) times J(10 K) - J(2.725 K) = 6.70 K
+    assert Observation.of(thin).opaque_column == pytest.approx(5.32e21, rel=1e-3)
     assert Observation.of(some_maps()).beam_pixels == pytest.approx(9.12 * 140 / 288, abs=0.01)
 
 
@@ -83,7 +88,7 @@ def test_rounding_makes_neighbours_equal():
     assert far.rounded().key != first.rounded().key
     assert far.seed != first.seed
     assert CLEAR.rounded().beam_pixels == 0
-    assert CLEAR.key == "bnone_rnone_c-10_snone_nnone"
+    assert CLEAR.key == "bnone_rnone_c-10_snone_nnone_onone"
 
 
 # ---------------------------------------------------------------- maps
@@ -145,6 +150,47 @@ def test_a_periodic_box_is_seen_the_same_wherever_it_is_cut():
     seen, _ = observe_maps(maps, telescope, periodic=True)
     rolled, _ = observe_maps(np.roll(maps, (5, 30), axis=(2, 3)), telescope, periodic=True)
     assert_allclose(rolled, np.roll(seen, (5, 30), axis=(2, 3)), atol=1e-5)
+
+
+def test_opacity_of_a_gaussian_line():
+    """Thin gas shows all; at peak opacity t the share is sum of (-t)^n / ((n + 1)! sqrt(n + 1))."""
+    maps = np.zeros((1, 3, 64, 64))
+    maps[0, 0] = np.linspace(18, 22.2, 64)
+    maps[:, 2] = 0.4
+    telescope = replace(CLEAR, sigma_line=0.3, opaque_column=5e21)  # a line of 0.5 km/s
+    seen, _ = observe_maps(maps, telescope)
+    assert_allclose(seen[0, 0, 32, 0], 18, atol=1e-3)
+    assert_allclose(seen[0, 2, 32, 0], 0.5, rtol=1e-3)
+    peak = 10.0 ** maps[0, 0, 0] / (np.sqrt(2 * np.pi) * 0.5 * 5e21)
+    assert peak[-1] > 2
+    terms = [(-peak) ** n / (factorial(n + 1) * np.sqrt(n + 1)) for n in range(40)]
+    assert_allclose(seen[0, 0, 32] - maps[0, 0, 32], np.log10(np.sum(terms, axis=0)), atol=1e-3)
+    # the variance likewise: each term is a Gaussian narrower by sqrt(n + 1)
+    terms = [(-peak) ** n / (factorial(n + 1) * (n + 1) ** 1.5) for n in range(40)]
+    share = 10.0 ** (seen[0, 0, 32] - maps[0, 0, 32])
+    assert_allclose(seen[0, 2, 32], 0.5 * np.sqrt(np.sum(terms, axis=0) / share), rtol=2e-3)
+
+
+def test_opacity_of_maps_is_that_of_cubes():
+    """One Gaussian line through both operators: 13CO at 10 K, 1e20 to 1e23 cm^-2."""
+    tracer = get_tracer("13CO")
+    v = np.arange(-4, 4.01, 0.02)[:, None, None]
+    log_n = np.linspace(20, 23, 64)
+    profile = np.exp(-0.5 * (v / 0.5) ** 2) / (0.5 * np.sqrt(2 * np.pi))
+    column = np.broadcast_to(10.0**log_n * profile * 0.02, (len(v), 64, 64))
+    seen = observe_cube(
+        column, tracer, channel_width=0.02 * KMS, beam_pixels=0.0, rms=0 * u.K, seed=1
+    ).astype(float)
+    w = seen.sum(axis=0)[32]
+    truth = np.log10(w * 0.02 * tracer.n_h_per_w.to_value(u.cm**-2 / (u.K * KMS)))
+    width = np.sqrt((seen * v**2).sum(axis=0)[32] / w)
+    maps = np.zeros((1, 3, 64, 64))
+    maps[:, 0], maps[:, 2] = log_n, 0.5
+    opaque = Observation.of(replace(some_maps(), tracer=tracer)).opaque_column
+    ours, _ = observe_maps(maps, replace(CLEAR, opaque_column=opaque))
+    assert_allclose(ours[0, 0, 32], truth, atol=2e-3)
+    assert_allclose(ours[0, 2, 32], width, rtol=3e-3)
+    assert log_n[-1] - truth[-1] > 0.8
 
 
 def test_nothing_detected_is_no_error():
