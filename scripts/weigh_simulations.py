@@ -82,7 +82,8 @@ def main():
     log_mass = np.log10(table["mass"].to_value(u.solMass))
     inside = (table["lower"] <= log_mass) & (log_mass <= table["upper"])
     print(
-        f"{len(table)} rows of {len(set(table['id']))} stars; 68 % interval holds {inside.mean():.2f}"
+        f"{len(table)} rows of {len(set(table['id']))} stars; "
+        f"the 68 % interval holds {inside.mean():.2f}"
     )
     light = log_mass <= np.log10(8)
     for where, chosen in (("all", np.ones(len(table), bool)), ("true mass <= 8 Msun", light)):
