@@ -14,6 +14,8 @@ __all__ = ["FlameImage", "Frame", "RejectedError", "accumulate", "camera_frame",
 _BURN_IN = 20
 _N_SCOUTS = 8
 _CELLS = 32
+_COVER = 16
+_MOST = 5.0
 _NOWHERE = (0.0, 0.0, 0.0)
 _NO_PALETTE = np.empty((0, 3))
 
@@ -96,6 +98,37 @@ def _pick_frame(orbit: np.ndarray, draws: Draws, size: int, widths: tuple[float,
     return Frame(x - width / 2, y - width / 2, size / width)
 
 
+@njit(cache=True, error_model="numpy", nogil=True)
+def _count(orbit, left, bottom, scale, counts):  # noqa: ANN001, ANN202
+    """Count points in square cells of ``1 / scale``."""
+    n = counts.shape[0]
+    counts[:] = 0.0
+    for i in range(orbit.shape[1]):
+        u, v = (orbit[0, i] - left) * scale, (orbit[1, i] - bottom) * scale
+        if (u >= 0) & (u < n) & (v >= 0) & (v < n):
+            counts[int(v), int(u)] += 1.0
+
+
+def _zoom_in(
+    orbit: np.ndarray, frame: Frame, size: int, n_points: int, hit: float
+) -> tuple[Frame, int]:
+    """Narrow the frame until a share ``hit`` of its pixels can be expected to be hit.
+
+    So many steps are foreseen that ``n_points`` fall into the frame, but no more than five times as
+    many. Points are taken to fall at random within each of 16 x 16 cells that the scouts count.
+    """
+    counts = np.empty((_COVER, _COVER))
+    for _ in range(7):
+        _count(orbit, frame.left, frame.bottom, frame.scale * _COVER / size, counts)
+        n_steps = int(n_points * min(_MOST, orbit.shape[1] / max(counts.sum(), 1.0)))
+        per_pixel = counts * n_steps / orbit.shape[1] * (_COVER / size) ** 2
+        if (1 - np.exp(-per_pixel)).mean() >= hit:
+            return frame, n_steps
+        margin = size / frame.scale / 8
+        frame = Frame(frame.left + margin, frame.bottom + margin, frame.scale / 0.75)
+    raise RejectedError("no frame can be expected to be covered")
+
+
 def camera_frame(genome: FlameGenome, size: int) -> Frame:
     """Return the square that the genome's camera is pointed at, as wide as its image's short side.
 
@@ -139,6 +172,7 @@ def play_flame(
     widths: tuple[float, float, float, float] = (0.25, 0.8, 0.7, 1.2),
     frame: Frame | None = None,
     palette: np.ndarray = _NO_PALETTE,
+    hit: float = 0.0,
     least: float = 0.2,
 ) -> np.ndarray:
     """Play the chaos game into pixels.
@@ -160,6 +194,10 @@ def play_flame(
         What is shown, if it is not to be chosen.
     palette : ndarray of float, shape (n, 3), optional
         Colours that are summed; without one the colour coordinate and its square are.
+    hit : float, optional
+        Share of the pixels that must be expected to be hit. A frame that is to be chosen is narrowed
+        for it, at most six times by a quarter, and the game goes on until ``n_points`` fall into the
+        frame, up to five times as long.
     least : float, optional
         Share of the points that must lie in the frame.
 
@@ -171,12 +209,15 @@ def play_flame(
     Raises
     ------
     RejectedError
-        If points go to infinity, too few of them are in the frame, or one pixel holds over 5 %.
+        If points go to infinity, no frame is covered, too few points are in it, or one pixel holds
+        over 5 %.
     """
     program, cumulated = genome.program()
     points, lanes, orbit = _scout(program, cumulated, draws.integer(0, 2**52))
     if frame is None:
         frame = _pick_frame(orbit, draws, size, widths)
+        if hit:
+            frame, n_points = _zoom_in(orbit, frame, size, n_points, hit)
     u, v = (orbit[0] - frame.left) * frame.scale, (orbit[1] - frame.bottom) * frame.scale
     if ((u >= 0) & (u < size) & (v >= 0) & (v < size)).mean() < least:
         raise RejectedError("too few of its points are in the frame")

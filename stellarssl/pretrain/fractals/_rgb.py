@@ -69,7 +69,7 @@ def rgb_image(
     palette = _palette(genome, draws)
     sums = play_flame(
         genome, draws, size=fine, n_points=n_points, frame=frame, palette=palette,
-        widths=(0.1, 0.5, 0.2, 0.7), least=0.1,
+        widths=(0.3, 0.8, 0.4, 1.0), hit=_MIN_HIT + 0.04, least=0.1,
     )  # fmt: skip
     valid = _binned(sums[0], supersampling) > 0
     if frame is None and valid.mean() < _MIN_HIT:
