@@ -468,6 +468,33 @@ def test_gas_mass_is_that_of_the_simulation(simulations):
     assert_allclose(mass.to_value(u.solMass), np.asarray(truth), rtol=2e-4)
 
 
+def test_tiles_of_a_cube_are_those_of_the_box(simulations):
+    """The cube's moments, cut on the sky, agree with the box's own projections about the stars."""
+    with fits.open(simulations / "s4_00007_x_ppv.fits.gz") as hdus:
+        header, cube = hdus[0].header, hdus[0].data.astype(float)
+    v = (header["CRVAL3"] + header["CDELT3"] * np.arange(len(cube)))[:, None, None] / 1e3
+    total = cube.sum(axis=0)
+    mean = (cube * v).sum(axis=0) / total
+    sigma = np.sqrt((cube * (v - mean) ** 2).sum(axis=0) / total)
+    wcs = WCS(header).celestial
+    maps = flat_maps(total.shape, n_h=total * 0.125e22, v=mean, sigma=sigma, wcs=wcs)
+    stars = Table.read(simulations / "s4_00007_x_ppv.ecsv")
+    tiles = make_tiles(maps, SkyCoord(stars["skycoord"]))
+    with fits.open(simulations / "s4_boxes.fits") as hdus:
+        boxes, sinks = (Table.read(hdus[name]) for name in ("BOXES", "SINKS"))
+        box = next(b for b, row in enumerate(boxes) if (row["output"], row["axis"]) == (7, "x"))
+        truth = np.stack([hdus[name].data[box] for name in ("LOG_N_HI", "V_LOS", "SIGMA_V")])
+    for star, tile, v_tile in zip(stars, tiles.maps, tiles.v_los.value, strict=True):
+        here = (sinks["box"] == box) & (sinks["sink_id"] == int(star["id"].split("-")[1]))
+        x, y = (int(np.round(sinks[here][name][0] + 0.5)) for name in ("x_pix", "y_pix"))
+        expected = np.roll(truth, (32 - y, 32 - x), axis=(1, 2))[:, :64, :64]
+        mass = (10.0 ** tile[0].astype(float)).sum() / (10.0 ** expected[0].astype(float)).sum()
+        assert mass == pytest.approx(1, abs=0.01)
+        for ours, theirs in zip(tile, expected, strict=True):
+            assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.98
+        assert np.median(tile[1] + v_tile - expected[1]) == pytest.approx(0, abs=2e-3)
+
+
 def test_peaks_are_found_and_thinned():
     y, x = np.mgrid[:100, :100]
     spots = [(20, 30, 5.0), (26, 30, 4.0), (70, 80, 3.0), (99, 50, 2.0)]
