@@ -9,8 +9,7 @@ import numpy as np
 from stellarssl._utils.exceptions import InputError
 from stellarssl.moments._noise import (
     N_LAGS,
-    N_RUNS,
-    RUN,
+    SAMPLE,
     CellGrid,
     correlation_length,
     fill_cells,
@@ -102,7 +101,7 @@ def find_noise(
 
 def _strips(voxels: Voxels, grid: CellGrid, plan: Plan) -> list[range]:
     """Return the rows of cells that are read at once: some for each thread, whole chunks."""
-    per_row = 4 * N_RUNS * RUN * voxels.shape[2] * grid.size
+    per_row = 4 * SAMPLE * voxels.shape[2] * grid.size
     fitting = min(_STRIP, plan.memory_limit // (4 * plan.n_threads)) // per_row
     shared = -(-grid.shape[0] // (2 * plan.n_threads))
     n = max(min(fitting, max(shared, voxels.chunk_rows // grid.size)), 1)

@@ -14,8 +14,7 @@ from stellarssl.moments._kernel import compiled
 
 __all__ = [
     "N_LAGS",
-    "N_RUNS",
-    "RUN",
+    "SAMPLE",
     "CellGrid",
     "correlation_length",
     "fill_cells",
@@ -23,11 +22,14 @@ __all__ = [
     "sample_channels",
 ]
 
-N_RUNS, RUN = 4, 6
+_RUNS, _RUN = 4, 10
 """The sample: how many runs of how many consecutive channels."""
 
 N_LAGS = 4
-_LEAST = 32
+SAMPLE = 64
+"""Channels that are sampled one and all."""
+
+_LEAST = 16
 """Negative values that a cell must have; with fewer it takes its neighbours' noise."""
 
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -48,13 +50,13 @@ def sample_channels(n_channels: int) -> list[slice]:
     Returns
     -------
     runs : list of slice
-        The whole band of a short cube, else four runs of six channels evenly over the band, clear
+        The whole band of a short cube, else four runs of ten channels evenly over the band, clear
         of its ends.
     """
-    if n_channels <= N_RUNS * RUN:
+    if n_channels <= SAMPLE:
         return [slice(0, n_channels)]
-    starts = (n_channels * (np.arange(N_RUNS) + 0.5) / N_RUNS - RUN / 2).astype(int)
-    return [slice(int(start), int(start) + RUN) for start in starts]
+    starts = (n_channels * (np.arange(_RUNS) + 0.5) / _RUNS - _RUN / 2).astype(int)
+    return [slice(int(start), int(start) + _RUN) for start in starts]
 
 
 @dataclass(frozen=True)
@@ -150,24 +152,31 @@ def measure_cells(sample, factor, run, columns, stride, sigma, sums):  # noqa: A
     stride : int
         The correlation is measured in one of this many cells.
     sigma : ndarray of float64, shape (cells,)
-        Set to the noise [K], the scatter about zero of what is below zero: a first guess from the
-        median of some values, then twice the root mean square of those within 3.5 sigma. NaN where
-        too few values are below zero.
+        Set to the noise [K], the scatter about zero of what is below zero in channels that seem
+        free of lines: a first guess from the median of some values, then twice the root mean square
+        of those within 3.5 sigma. NaN where too few values are below zero.
     sums : ndarray of float64, shape (2, N_LAGS + 1)
         Added to: products at lags of 0 ... `N_LAGS` channels over sigma^2, and the squares of the
         first value of each pair. Given that one value is below zero, the mean of the other is the
         correlation times the first, whatever the selection does to the first.
     """
-    limit = np.empty(sample.shape[2], np.float32)
+    limit = np.empty((sample.shape[0], sample.shape[2]), np.float32)
+    free = _free_channels(sample, columns)
     for cell in range(sigma.size):
         part = sample[:, :, columns[cell] : columns[cell + 1]]
         step = max(part.size // _FOR_MEDIAN, 1)
-        sigma[cell] = _median_scatter(part[::step], factor[::step])
-        if np.isnan(sigma[cell]) and step > 1:
-            sigma[cell] = _median_scatter(part, factor)
+        for k in (step, 1):
+            sigma[cell] = _median_scatter(part, factor, free[:, cell], k)
+            if sigma[cell] > 0:
+                break
+        if not sigma[cell] > 0:
+            free[:, cell] = True
+            sigma[cell] = _median_scatter(part, factor, free[:, cell], 1)
     for _ in range(2):
         for cell in range(sigma.size):
-            limit[columns[cell] : columns[cell + 1]] = _CLIP * sigma[cell]
+            for v in range(sample.shape[0]):
+                cut = _CLIP * sigma[cell] if free[v, cell] else 0.0
+                limit[v, columns[cell] : columns[cell + 1]] = cut
         squares, numbers = _clipped(sample, factor, limit)
         for cell in range(sigma.size):
             number = numbers[columns[cell] : columns[cell + 1]].sum()
@@ -176,22 +185,42 @@ def measure_cells(sample, factor, run, columns, stride, sigma, sums):  # noqa: A
     for cell in range(0, sigma.size, stride):
         if sigma[cell] > 0:
             part = sample[:, :, columns[cell] : columns[cell + 1]]
-            _add_products(part, factor, run, sigma[cell], sums)
+            _add_products(part, factor, free[:, cell], run, sigma[cell], sums)
 
 
 @compiled
-def _median_scatter(part, factor):  # noqa: ANN001, ANN202
-    """Return the scatter of the values below zero from their median; NaN if they are too few."""
+def _free_channels(sample, columns):  # noqa: ANN001, ANN202
+    """Say which channels of which cells seem free of lines: a third or more is below zero."""
+    n_channels, n_y, n_x = sample.shape
+    free = np.empty((n_channels, columns.size - 1), np.bool_)
+    below, above = np.empty(n_x, np.int32), np.empty(n_x, np.int32)
+    for v in range(n_channels):
+        below[:] = 0
+        above[:] = 0
+        for y in range(n_y):
+            for x in range(n_x):
+                below[x] += sample[v, y, x] < ZERO
+                above[x] += sample[v, y, x] > ZERO
+        for cell in range(columns.size - 1):
+            pixels = slice(columns[cell], columns[cell + 1])
+            free[v, cell] = 2 * below[pixels].sum() >= above[pixels].sum()
+    return free
+
+
+@compiled
+def _median_scatter(part, factor, free, step):  # noqa: ANN001, ANN202
+    """Return the scatter of values below zero from their median; NaN if they are too few."""
     n_channels, n_y, n_x = part.shape
     below = np.empty(part.size + 1, np.float32)
     n = 0
-    for v in range(n_channels):
-        for y in range(n_y):
-            for x in range(n_x):
-                value = part[v, y, x] * factor[v]
-                below[n] = -value
-                n += (value < 0) & (value > -np.inf)  # as likely as not: no branch
-    return _NORMAL * np.median(below[:n]) if n >= _LEAST // 2 else np.nan
+    for v in range(0, n_channels, step):
+        if free[v]:
+            for y in range(n_y):
+                for x in range(n_x):
+                    value = part[v, y, x] * factor[v]
+                    below[n] = -value
+                    n += (value < 0) & (value > -np.inf)  # as likely as not: no branch
+    return _NORMAL * np.median(below[:n]) if n >= _LEAST else np.nan
 
 
 @compiled
@@ -203,17 +232,19 @@ def _clipped(sample, factor, limit):  # noqa: ANN001, ANN202
         for y in range(n_y):
             for x in range(n_x):
                 value = sample[v, y, x] * factor[v]
-                kept = (value < ZERO) & (value > -limit[x])
+                kept = (value < ZERO) & (value > -limit[v, x])
                 squares[x] += value * value if kept else ZERO
                 numbers[x] += ONE if kept else ZERO
     return squares, numbers
 
 
 @compiled
-def _add_products(sample, factor, run, sigma, sums):  # noqa: ANN001
+def _add_products(sample, factor, free, run, sigma, sums):  # noqa: ANN001, ANN202
     n_channels, n_y, n_x = sample.shape
     limit = 3 * sigma
     for v in range(n_channels):
+        if not free[v]:  # of the other channel nothing is asked: that would select
+            continue
         for lag in range(min(N_LAGS + 1, run - v % run)):
             product, square = 0.0, 0.0
             for y in range(n_y):

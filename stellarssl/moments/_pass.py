@@ -13,6 +13,9 @@ __all__ = ["Result", "measure"]
 
 _IMAGES = ("moment0", "v_los", "sigma_v", "peak", "e_moment0", "e_v_los", "e_sigma_v")
 
+_MOST_EXTRA = 2
+"""Channels: what Hanning smoothing needs."""
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -150,7 +153,8 @@ def _make_mask(
     flat = (n_v, n_y * n_x)
     peak = classify(data.reshape(flat), sigma.reshape(len(sigma), -1), ratio, level.reshape(flat))
     # Where neighbouring channels share their noise, longer runs are as rare.
-    link(level.reshape(flat), math.floor(kappa + 0.5) - 1, state.reshape(flat))
+    extra = min(math.floor(kappa + 0.5) - 1, _MOST_EXTRA)
+    link(level.reshape(flat), extra, state.reshape(flat))
     mask = np.empty((n_v, n_rows, n_x), np.uint8)
     grow(state, disc, top, mask)
     return mask, peak
