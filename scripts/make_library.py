@@ -207,9 +207,9 @@ def main():
         "--output", type=Path, default=ROOT / "stellarssl/data/library/simulations.fits"
     )
     parser.add_argument("--encoder", help="shipped name or safetensors file")
-    parser.add_argument("--per-star", type=int, default=5, help="outputs kept of each star")
+    parser.add_argument("--per-star", type=int, default=4, help="outputs kept of each star")
     parser.add_argument("--per-star-deep", type=int, default=4, help="the same, whole depth")
-    parser.add_argument("--per-box", type=int, default=8, help="starless peaks kept of each box")
+    parser.add_argument("--per-box", type=int, default=6, help="starless peaks kept of each box")
     parser.add_argument("--maps-only", action="store_true", help="leave the features out")
     options = parser.parse_args()
     library = build(

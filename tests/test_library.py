@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError, OutputExistsError
 from stellarssl.encoder import Encoder
 from stellarssl.library import DEFAULT_BLOCKS, ReferenceLibrary, _cache
+from stellarssl.library import _library as library_module
 from stellarssl.library._tokens import off_centre, token_statistics
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import tile_scalars
@@ -210,7 +211,7 @@ def test_an_encoder_must_be_the_one_that_made_the_features(library, encoder):
 
 
 def test_only_the_blocks_asked_for(library, encoder):
-    everything = encoder.embed(library.maps, widths=(0.25, 0.5))
+    everything = encoder.embed(library.maps, widths=(0.25, 0.5), n_views=4)
     features = library.embed(encoder, blocks=["ring1@0.5", "cls@0.25"]).features
     assert list(features.blocks) == ["ring1@0.5", "cls@0.25"]
     np.testing.assert_allclose(
@@ -231,7 +232,7 @@ def test_as_a_telescope_would_have_seen_it(library, encoder):
     np.testing.assert_array_equal(seen.maps, maps)
     np.testing.assert_array_equal(seen.detected, detected)
     np.testing.assert_array_equal(seen.scalars.array, tile_scalars(maps, detected)[1])
-    expected = encoder.embed(maps, widths=(0.125,)).select(*DEFAULT_BLOCKS)
+    expected = encoder.embed(maps, widths=(0.125,), n_views=4).select(*DEFAULT_BLOCKS)
     np.testing.assert_allclose(seen.features.array, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(seen.table["mass"], library.table["mass"])
     np.testing.assert_array_equal(seen.token_mean, library.embed(encoder).token_mean)
@@ -330,3 +331,74 @@ def test_tiles_are_shown_off_their_centre():
 def test_without_features_there_are_no_tokens(library):
     with pytest.raises(InputError, match="library: must be embedded first"):
         _ = library.token_mean
+
+
+# what is shipped
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return ReferenceLibrary.default()
+
+
+def test_the_shipped_library(shipped):
+    table = shipped.table
+    stars = table["has_star"]
+    assert len(np.unique(table["group"][stars])) == 82  # 38, 18 and 26 of the three runs
+    assert set(table["sim"]) == {"s1", "s2", "s4"}
+    assert np.isfinite(shipped.maps).all()
+    assert np.isfinite(table["mass"][stars]).all()
+    assert np.isnan(table["mass"][~stars]).all()
+    assert set(np.unique(table["depth"].value)) == {0.5, 4.0}
+    assert (table["depth"][~stars] == 4 * u.pc).all()
+    assert len(np.unique(table["group"][~stars])) > 100
+    # a group lies in one clump and in one run, and has a star or has none
+    for name in ("clump", "sim", "has_star"):
+        pairs = set(zip(table["group"], map(str, table[name]), strict=True))
+        assert len(pairs) == len(np.unique(table["group"]))
+    np.testing.assert_allclose(shipped.scalars.array, tile_scalars(shipped.maps)[1], atol=1e-6)
+    assert ReferenceLibrary.default() is shipped
+    with pytest.raises(ValueError, match="read-only"):
+        shipped.maps[0] = 0
+
+
+def test_the_shipped_library_is_of_the_shipped_weights(shipped):
+    encoder = Encoder.from_pretrained(device="cpu", dtype="float32")
+    shipped.check_encoder(encoder)
+    rows = [0, len(shipped) // 2, len(shipped) - 1]
+    expected = encoder.embed(shipped.maps[rows], widths=(0.125,), n_views=4).select(*DEFAULT_BLOCKS)
+    np.testing.assert_allclose(shipped.features.array[rows], expected, rtol=2e-3, atol=2e-3)
+    assert shipped.tokens.encoder_sha256 == encoder.sha256
+
+
+def test_the_shipped_library_is_small():
+    assert library_module._SHIPPED.stat().st_size < 25e6
+
+
+def test_rows_are_those_of_the_simulation(shipped, simulations):
+    with fits.open(simulations / "s2_samples.fits") as hdus:
+        samples = hdus["SAMPLES"].data
+        for row in np.flatnonzero(shipped.table["sim"] == "s2")[::40]:
+            label = shipped.table[row]
+            (i,) = np.flatnonzero(
+                (samples["sink_id"] == label["star"])
+                & (samples["output"] == label["output"])
+                & (samples["axis"] == label["axis"])
+            )
+            np.testing.assert_allclose(label["mass"].value, samples["sink_mass"][i], rtol=1e-6)
+            n_h, sigma = hdus["LOG_N_HI"].data[i], hdus["SIGMA_V"].data[i]
+            np.testing.assert_allclose(shipped.maps[row, 0], n_h, atol=0.00101)
+            np.testing.assert_allclose(shipped.maps[row, 2], sigma, atol=0.00101)
+            difference = shipped.maps[row, 1] - hdus["V_LOS"].data[i]
+            assert np.ptp(difference) < 0.0022  # but for the tile's own velocity
+            # columns of gas weigh what the simulation's cells do
+            np.testing.assert_allclose(
+                label["gas_mass"].to_value(u.Msun), samples["gas_mass"][i], rtol=5e-3
+            )
+
+
+def test_starless_peaks_are_peaks_without_a_star(shipped):
+    starless = shipped.maps[~np.asarray(shipped.table["has_star"]), 0]
+    middle = starless[:, 30:34, 30:34].max(axis=(1, 2))
+    ring = np.median(starless.reshape(len(starless), -1), axis=1)
+    assert np.mean(middle > ring) > 0.99

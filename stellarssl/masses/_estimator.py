@@ -17,6 +17,7 @@ __all__ = ["N_COMPONENTS", "N_NEIGHBORS", "MassEstimator", "nearest_groups", "ne
 N_NEIGHBORS, N_COMPONENTS = 10, 10  # chosen by protostar on the shipped library
 
 _SAME = 1e-6  # whitened distance below which two rows are the same one, rounding aside
+_BATCH = 4_000_000  # candidate neighbours held at once
 _RANK = 1e-8  # variance, relative to the largest component's, below which there is only rounding
 
 
@@ -396,17 +397,18 @@ def nearest_groups(
     todo = np.arange(len(query))
     reach = min(n_rows, 8 * n_groups)
     while len(todo):
-        far, rows = nearest.kneighbors(query[todo], reach)
-        usable = _first_of_each(groups[rows])
-        if left_out is not None:
-            usable &= left_out[0][rows] != left_out[1][todo, None]
-        done = (usable.sum(axis=1) >= wanted) | (reach == n_rows)
-        order = np.argsort(~usable[done], axis=1, kind="stable")[:, :wanted]
-        found = np.take_along_axis(usable[done], order, axis=1)
-        picked = np.take_along_axis(far[done], order, axis=1)
-        distance[todo[done]] = np.where(found, picked, np.inf)
-        index[todo[done]] = np.where(found, np.take_along_axis(rows[done], order, axis=1), 0)
-        todo = todo[~done]
+        unfinished = []
+        for batch in np.array_split(todo, -(-len(todo) * reach // _BATCH)):
+            far, rows = nearest.kneighbors(query[batch], reach)
+            usable = _first_of_each(groups[rows])
+            if left_out is not None:
+                usable &= left_out[0][rows] != left_out[1][batch, None]
+            order = np.argsort(~usable, axis=1, kind="stable")[:, :wanted]
+            found, far, rows = (np.take_along_axis(a, order, axis=1) for a in (usable, far, rows))
+            distance[batch] = np.where(found, far, np.inf)
+            index[batch] = np.where(found, rows, 0)
+            unfinished.append(batch[~found.all(axis=1)])
+        todo = np.concatenate(unfinished) if reach < n_rows else []
         reach = min(n_rows, 4 * reach)
     return distance, index
 
