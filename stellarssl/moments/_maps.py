@@ -101,7 +101,7 @@ class MomentMaps:
         if self.tracer is None:
             rule = "must be given for a column: a line's name, or N_H per K km/s"
             raise MissingInputError("tracer", rule)
-        return (self.moment0 * self.tracer.n_h_per_w).to(_CM2)
+        return (self.moment0 * self.tracer.n_h_per_w).to(_CM2).astype(np.float32)
 
     @classmethod
     def from_maps(
@@ -171,16 +171,15 @@ class MomentMaps:
             if np.isfinite(known["n_hi"].value).any()
             else (np.full(n_h.shape, n_h.value[mask].min(), np.float32) * _CM2)
         )
-        k_kms = u.K * _KMS
         return cls(
-            moment0=_blank((n_h / _BOOKKEEPING).to(k_kms), mask),
+            moment0=_blank(_intensity(n_h), mask),
             v_los=_blank(v_los, mask),
             sigma_v=_blank(sigma_v, mask),
-            errors={"moment0": (known["n_hi"] / _BOOKKEEPING).to(k_kms), **known},
+            errors={"moment0": _intensity(known["n_hi"]), **known},
             mask=mask,
             coverage=coverage,
             noise=np.zeros(n_h.shape, np.float32) * u.K,
-            moment0_limit=(limit / _BOOKKEEPING).to(k_kms),
+            moment0_limit=_intensity(limit),
             tracer=Tracer(
                 name="column map",
                 rest_frequency=None,
@@ -252,6 +251,10 @@ def _known_errors(errors: dict, shape: tuple[int, int]) -> dict[str, u.Quantity]
         else np.full(shape, np.nan, np.float32) * unit
         for name, unit in units.items()
     }
+
+
+def _intensity(column: u.Quantity) -> u.Quantity:
+    return (column / _BOOKKEEPING).to(u.K * _KMS).astype(np.float32)
 
 
 def _blank(image: u.Quantity, mask: np.ndarray) -> u.Quantity:

@@ -239,7 +239,7 @@ def _clipped(sample, factor, limit):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _add_products(sample, factor, free, run, sigma, sums):  # noqa: ANN001, ANN202
+def _add_products(sample, factor, free, run, sigma, sums):  # noqa: ANN001
     n_channels, n_y, n_x = sample.shape
     limit = 3 * sigma
     for v in range(n_channels):

@@ -27,8 +27,8 @@ def assert_identical(one, other, view=(slice(None), slice(None))):
 def test_independent_of_blocks_and_threads(cloud, make_hdu, beam):
     hdu = make_hdu(cloud, beam=beam)
     whole = moment_maps(hdu, n_threads=1)
-    for limit, n_threads in (("100 kB", 1), ("200 kB", 3), ("1 MB", 2)):
-        limit = u.Quantity(limit) * (1 + beam)
+    for kilobytes, n_threads in ((100, 1), (200, 3), (1000, 2)):
+        limit = kilobytes * (1 + beam) * u.kbyte
         assert_identical(moment_maps(hdu, memory_limit=limit, n_threads=n_threads), whole)
 
 
@@ -59,9 +59,7 @@ def test_measured_noise_is_the_cutouts_too(cloud, make_hdu):
     cut.header["CRPIX2"] -= rows.start
     part = moment_maps(cut)
     inner = (slice(15, -15), slice(15, -15))  # beyond the cells that are cut
-    np.testing.assert_array_equal(
-        part.noise.value[inner], whole.noise.value[rows, columns][inner]
-    )
+    np.testing.assert_array_equal(part.noise.value[inner], whole.noise.value[rows, columns][inner])
 
 
 def test_runs_by_hand():

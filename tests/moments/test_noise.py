@@ -32,9 +32,7 @@ def test_gradient_over_the_map(rng, make_hdu, bright):
     truth = np.linspace(0.1, 0.5, 96)
     maps = moment_maps(make_hdu(truth * rng.normal(0, 1, shape) + bright(shape)))
     inner = slice(8, -8)
-    np.testing.assert_allclose(
-        np.median(measured(maps), axis=0)[inner], truth[inner], rtol=0.08
-    )
+    np.testing.assert_allclose(np.median(measured(maps), axis=0)[inner], truth[inner], rtol=0.08)
 
 
 def test_band_full_of_lines(rng, make_hdu):

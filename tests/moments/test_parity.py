@@ -23,8 +23,8 @@ def assert_same(maps, cube, width):
     }
     for name, theirs in expected.items():
         ours = getattr(maps, name).value
-        theirs = np.where(np.isfinite(theirs), theirs, np.nan)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4 * width, err_msg=name)
+        finite = np.where(np.isfinite(theirs), theirs, np.nan)
+        np.testing.assert_allclose(ours, finite, rtol=1e-5, atol=1e-4 * width, err_msg=name)
 
 
 def awkward_mask(values, rng):
