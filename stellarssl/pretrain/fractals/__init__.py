@@ -1,6 +1,7 @@
 """Flame fractals, the images that cost nothing: renderer, genomes, datasets."""
 
 from stellarssl.pretrain.fractals._dataset import FlameDataset
+from stellarssl.pretrain.fractals._flam3 import from_flam3, read_flam3, to_flam3, write_flam3
 from stellarssl.pretrain.fractals._genome import Camera, FlameGenome
 from stellarssl.pretrain.fractals._images import FlameImage, Frame, accumulate, camera_frame
 from stellarssl.pretrain.fractals._maps import FlameMap
@@ -20,6 +21,10 @@ __all__ = [
     "ShardError",
     "accumulate",
     "camera_frame",
+    "from_flam3",
+    "read_flam3",
     "render_flame",
     "render_shards",
+    "to_flam3",
+    "write_flam3",
 ]

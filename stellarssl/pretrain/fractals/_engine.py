@@ -66,6 +66,11 @@ def _riffle(points, bits, out):  # noqa: ANN001, ANN202
 @njit(**_OPTIONS)
 def _stay(old_x, old_y, x, y):  # noqa: ANN001, ANN202
     """Leave points where they were that would go to infinity."""
+    lost = 0
+    for i in range(POOL):
+        lost += 0 if (abs(x[i]) < 1e10) & (abs(y[i]) < 1e10) else 1
+    if lost == 0:
+        return
     for i in range(POOL):
         good = (abs(x[i]) < 1e10) & (abs(y[i]) < 1e10)
         x[i] = x[i] if good else old_x[i]
@@ -140,21 +145,20 @@ def _find_pixels(points, n, frame, size, pixel):  # noqa: ANN001, ANN202
 @njit(**_OPTIONS)
 def _bin(color, n, pixel, palette, sums):  # noqa: ANN001, ANN202
     """Add points to ``sums[pixel]``: 1, c, c^2 and 0, or with a palette 1, red, green, blue."""
+    # four sums side by side are read, added to and written as one vector
     if palette.shape[0] == 0:
         for i in range(n):
-            row, c = sums[pixel[i]], color[i]
-            row[0] += 1.0
-            row[1] += c
-            row[2] += c * c
+            k, c = pixel[i], color[i]
+            s0, s1 = sums[k, 0] + 1.0, sums[k, 1] + c
+            s2, s3 = sums[k, 2] + c * c, sums[k, 3] + 0.0
+            sums[k, 0], sums[k, 1], sums[k, 2], sums[k, 3] = s0, s1, s2, s3
         return
     top = palette.shape[0] - 1
     for i in range(n):
-        row = sums[pixel[i]]
-        shade = palette[int(min(max(color[i], 0.0), 1.0) * top + 0.5)]
-        row[0] += 1.0
-        row[1] += shade[0]
-        row[2] += shade[1]
-        row[3] += shade[2]
+        k, shade = pixel[i], palette[int(min(max(color[i], 0.0), 1.0) * top + 0.5)]
+        s0, s1 = sums[k, 0] + 1.0, sums[k, 1] + shade[0]
+        s2, s3 = sums[k, 2] + shade[1], sums[k, 3] + shade[2]
+        sums[k, 0], sums[k, 1], sums[k, 2], sums[k, 3] = s0, s1, s2, s3
 
 
 @njit(**_OPTIONS)
