@@ -8,6 +8,7 @@ them, and column peaks that have no star.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import astropy.units as u
@@ -20,7 +21,7 @@ from scipy.spatial import cKDTree
 
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
-from stellarssl.tiles import peak_pixels
+from stellarssl.tiles import Scalars, peak_pixels, tile_scalars
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ("s1", "s2", "s4")
@@ -220,8 +221,9 @@ def main():
     )
     library.write(options.output, overwrite=True)
     if not options.maps_only:
-        # what is shipped is rounded, and it is the rounded maps that must be embedded
+        # what is shipped is rounded, and it is the rounded maps that must be measured and embedded
         library = ReferenceLibrary.read(options.output)
+        library = replace(library, scalars=Scalars(*tile_scalars(library.maps)))
         encoder = Encoder.from_pretrained(options.encoder, dtype="float32")
         library.embed(encoder, progress=True).write(options.output, overwrite=True)
     size = options.output.stat().st_size / 1e6
