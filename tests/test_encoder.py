@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from stellarssl._utils.exceptions import InputError, OutputExistsError
-from stellarssl.encoder import Encoder, EncoderSpec, Scaling, _weights
+from stellarssl.encoder import DEFAULT_ENCODER, Encoder, EncoderSpec, Scaling, _weights
 
 
 def make_maps(n=3, seed=0):
@@ -262,6 +262,13 @@ def test_weights_of_another_network_are_refused(tmp_path, encoder):
     rewrite(path, metadata={"encoder_spec": json.dumps(record)})
     with pytest.raises(InputError, match="must be those of vit_tiny_patch16_224"):
         Encoder.from_pretrained(path)
+
+
+def test_the_shipped_weights_are_those_of_their_card():
+    encoder = Encoder.from_pretrained(device="cpu")
+    assert encoder.name == DEFAULT_ENCODER
+    assert encoder.sha256 in (_weights.SHIPPED / f"{DEFAULT_ENCODER}.md").read_text()
+    assert encoder.spec.scaling == Scaling()
 
 
 def test_names_that_nobody_has():
