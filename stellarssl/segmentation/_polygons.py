@@ -87,10 +87,16 @@ def label_regions(labels: np.ndarray, wcs: WCS) -> Regions:
         ICRS, ascending by label. A label whose outline leaves the sky (the rim of an all-sky
         projection) has none, with a warning.
     """
-    regions = []
-    for label, ring in label_polygons(labels).items():
-        vertices = wcs.pixel_to_world(*ring.T)
-        if not np.isfinite(vertices.spherical.lon + vertices.spherical.lat).all():
+    polygons = label_polygons(labels)
+    if not polygons:
+        return Regions([])
+    # all at once: a call for each of thousands of polygons takes a minute
+    vertices = wcs.pixel_to_world(*np.concatenate(list(polygons.values())).T).icrs
+    on_sky = np.isfinite(vertices.ra.deg + vertices.dec.deg)
+    regions, end = [], 0
+    for label, ring in polygons.items():
+        start, end = end, end + len(ring)
+        if not on_sky[start:end].all():
             warnings.warn(
                 f"segment {label} has no region: its outline leaves the sky",
                 StellarSSLWarning,
@@ -98,7 +104,7 @@ def label_regions(labels: np.ndarray, wcs: WCS) -> Regions:
             )
             continue
         meta = RegionMeta({"text": str(label), "label": str(label)})
-        regions.append(PolygonSkyRegion(vertices.icrs, meta=meta))
+        regions.append(PolygonSkyRegion(vertices[start:end], meta=meta))
     return Regions(regions)
 
 

@@ -41,8 +41,8 @@ class PCASegmenter:
         the smallest number, up to 8, for which pixels lie within an eighth of the library's range
         of the mean of their kind (root mean square of a component).
     step : int, optional
-        Between the windows shown to the encoder, in tile pixels; 18 shifts the grid of patches
-        by two pixels from one window to the next. Smaller is smoother and slower.
+        Between the windows shown to the encoder, in tile pixels; 20 shifts the grid of patches
+        by half a patch from one window to the next. Smaller is smoother and slower.
     random_state : int, optional
         Of the clustering.
 
@@ -57,7 +57,7 @@ class PCASegmenter:
     encoder: Encoder
     library: ReferenceLibrary
     n_segments: int | None = field(default=None, kw_only=True)
-    step: int = field(default=18, kw_only=True)
+    step: int = field(default=20, kw_only=True)
     random_state: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
