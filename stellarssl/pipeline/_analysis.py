@@ -137,10 +137,12 @@ def analyze(
     ----------
     data : cube or `~stellarssl.MomentMaps`
         As for `estimate_mass`. A cube of a line without a column formula still gives moments.
-    positions, distance, library, encoder, progress
+    positions, distance
         As for `estimate_mass`.
     n_segments : int, optional
         As for `segment`.
+    library, encoder, progress
+        As for `estimate_mass`.
 
     Returns
     -------
