@@ -16,8 +16,9 @@ __all__ = ["classify", "compiled", "covered", "grow", "link", "moment_sums"]
 # Gaussian noise exceeds these multiples of sigma with chances of 2e-2, 1e-3, 3e-5 and 1e-9.
 LOW, FAIR, HIGH, SURE = (np.float32(level) for level in (2.0, 3.1, 4.0, 6.0))
 ZERO, ONE, INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
-BROAD, CORE = 1, 2
+BROAD, CORE, ABOVE_ZERO = 1, 2, 4
 
+# Channels that a core grows by.
 REACH = 3
 
 # A batch's values and masks, in bytes: half of a common second-level cache.
@@ -64,18 +65,18 @@ def covered(data: np.ndarray, first: int, seen: np.ndarray) -> None:
 
 @compiled
 def classify(data: np.ndarray, sigma: np.ndarray, ratio: np.ndarray, level: np.ndarray) -> float:
-    """Count how many of the four levels of significance each value exceeds.
+    """Count how many of five levels each value exceeds: zero, and four of significance.
 
     Parameters
     ----------
     data : ndarray of float32, shape (v, p)
         Values.
     sigma : ndarray of float32, shape (1, p) or (v, p)
-        Noise. Where it is zero, every value above zero is of level 4.
+        Noise. Where it is zero, every value above zero is of level 5.
     ratio : ndarray of float32, shape (v,)
         What takes value / noise to the same unit.
     level : ndarray of uint8, shape (v, p)
-        Set to 0 ... 4.
+        Set to 0 ... 5.
 
     Returns
     -------
@@ -89,7 +90,8 @@ def classify(data: np.ndarray, sigma: np.ndarray, ratio: np.ndarray, level: np.n
         for p in range(n_pixels):
             snr = data[v, p] * ratio[v] / noise[p]
             level[v, p] = (
-                np.uint8(snr > LOW)
+                np.uint8(snr > ZERO)
+                + np.uint8(snr > LOW)
                 + np.uint8(snr > FAIR)
                 + np.uint8(snr > HIGH)
                 + np.uint8(snr > SURE)
@@ -125,7 +127,8 @@ def link(level: np.ndarray, extra: int, state: np.ndarray) -> None:
         By how many channels the runs are longer than in uncorrelated noise.
     state : ndarray of uint8, shape (v, p)
         Set to a union of ``CORE`` (above 6 sigma, in 2 consecutive channels above 4 or in 3 above
-        3.1: all as rare in noise) and ``BROAD`` (in 2 consecutive channels above 2).
+        3.1: all as rare in noise), ``BROAD`` (in 2 consecutive channels above 2) and
+        ``ABOVE_ZERO``.
     """
     n_channels, n_pixels = level.shape
     width = _width(n_channels)
@@ -133,10 +136,11 @@ def link(level: np.ndarray, extra: int, state: np.ndarray) -> None:
         part = level[:, start : start + width]
         out = state[:, start : start + width]
         out[:] = 0
-        _mark_runs(part, 4, 1, CORE, out)
-        _mark_runs(part, 3, 2 + extra, CORE, out)
-        _mark_runs(part, 2, 3 + extra, CORE, out)
-        _mark_runs(part, 1, 2 + extra, BROAD, out)
+        _mark_runs(part, 5, 1, CORE, out)
+        _mark_runs(part, 4, 2 + extra, CORE, out)
+        _mark_runs(part, 3, 3 + extra, CORE, out)
+        _mark_runs(part, 2, 2 + extra, BROAD, out)
+        _mark_runs(part, 1, 1, ABOVE_ZERO, out)
 
 
 @compiled
@@ -154,21 +158,23 @@ def _near(state: np.ndarray, v: int, near: np.ndarray) -> bool:
 
 @compiled
 def _distances(near: np.ndarray, far: int, distance: np.ndarray) -> None:
-    """Replace a row of ``near`` by the distance along it to the nearest core, ``far`` at most."""
-    n = near.size
+    """Set the distance along a row to the nearest core, ``far`` at most."""
+    distance[:] = far
+    if not _any(near):
+        return
     last = far
-    for x in range(n):
+    for x in range(near.size):
         last = 0 if near[x] else min(last + 1, far)
         distance[x] = last
     last = far
-    for x in range(n - 1, -1, -1):
+    for x in range(near.size - 1, -1, -1):
         last = 0 if near[x] else min(last + 1, far)
         distance[x] = min(distance[x], last)
 
 
 @compiled
 def grow(state: np.ndarray, half_widths: np.ndarray, top: int, mask: np.ndarray) -> None:
-    """Grow the cores into the broad voxels within ``REACH`` channels and a disc on the sky.
+    """Grow the cores within ``REACH`` channels and a disc on the sky.
 
     Parameters
     ----------
@@ -179,7 +185,7 @@ def grow(state: np.ndarray, half_widths: np.ndarray, top: int, mask: np.ndarray)
     top : int
         The row of ``state`` that is the first of ``mask``.
     mask : ndarray of uint8, shape (v, rows, x)
-        Set to 1 or 0.
+        Set to 1 or 0: cores, what is broad, and the wings of both, as far as they are above zero.
     """
     n_channels, n_state, n_x = state.shape
     radius = half_widths.size // 2
@@ -199,8 +205,33 @@ def grow(state: np.ndarray, half_widths: np.ndarray, top: int, mask: np.ndarray)
                 for x in range(n_x):
                     close[x] |= np.uint8(distance[row, x] <= reach)
             for x in range(n_x):
-                joins = (close[x] & state[v, y + top, x]) & np.uint8(BROAD)
-                mask[v, y, x] = np.uint8((joins | (state[v, y + top, x] & np.uint8(CORE))) != 0)
+                # 1: signal; 2: signal if it is linked to some
+                here = state[v, y + top, x]
+                here &= np.uint8(CORE + (BROAD + ABOVE_ZERO) * close[x])
+                linked = np.uint8(2) if here & np.uint8(ABOVE_ZERO) else np.uint8(0)
+                mask[v, y, x] = np.uint8(1) if here & np.uint8(CORE + BROAD) else linked
+    _add_wings(mask)
+
+
+@compiled
+def _add_wings(mask: np.ndarray) -> None:
+    """Turn 2 into 1 within ``REACH`` unbroken channels of a 1, and into 0 elsewhere."""
+    n_channels, n_y, n_x = mask.shape
+    for sign in (1, -1):
+        for y in range(n_y):
+            left = np.zeros(n_x, np.uint8)
+            for k in range(n_channels):
+                v = k if sign > 0 else n_channels - 1 - k
+                for x in range(n_x):
+                    value = mask[v, y, x]
+                    reached = (value >= 2) & (left[x] > 0)
+                    less = np.uint8(left[x] - 1) if reached else np.uint8(0)
+                    left[x] = np.uint8(REACH) if value == 1 else less
+                    mask[v, y, x] = np.uint8(3) if reached else value
+    for v in range(n_channels):
+        for y in range(n_y):
+            for x in range(n_x):
+                mask[v, y, x] &= np.uint8(1)
 
 
 @compiled

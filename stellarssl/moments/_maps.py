@@ -153,8 +153,8 @@ class MomentMaps:
         >>> sky = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.01, "CDELT2": 0.01})
         >>> n_h, v = np.full((4, 5), 2e22) * u.cm**-2, np.ones((4, 5)) * u.km / u.s
         >>> maps = MomentMaps.from_maps(n_h=n_h, v_los=v, sigma_v=v, wcs=sky)
-        >>> print(maps.n_hi[0, 0])
-        2e+22 1 / cm2
+        >>> print(f"{maps.n_hi[0, 0]:.2e}")
+        2.00e+22 1 / cm2
         """
         n_h = _as_map("n_h", n_h, _CM2, None)
         v_los, sigma_v = (

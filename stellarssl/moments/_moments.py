@@ -47,9 +47,10 @@ def moment_maps(  # noqa: PLR0913
 
     Noise comes first, from a bounded sample of channels in small cells of the map. What counts as
     signal then follows from it, unless ``mask`` says so: a core, as rare in noise as a value above
-    6 sigma (above 6 sigma, two consecutive channels above 4, or three above 3.1), and what is
-    above 2 sigma in two consecutive channels within three channels and one beam of a core. Where
-    there is no noise, signal is what is above zero. Over the signal,
+    6 sigma (above 6 sigma, two consecutive channels above 4, or three above 3.1); within three
+    channels and one beam of a core, what is above 2 sigma in two consecutive channels; and the
+    wings of both along the line, as far as they are above zero. Where there is no noise, signal is
+    what is above zero. Over the signal,
 
     .. math::
 

@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from scipy import ndimage
 
 from stellarssl import moment_maps
-from stellarssl.moments._kernel import BROAD, CORE, grow, link
+from stellarssl.moments._kernel import ABOVE_ZERO, BROAD, CORE, grow, link
 
 NAMES = ("moment0", "v_los", "sigma_v", "peak", "noise")
 
@@ -64,29 +64,37 @@ def test_measured_noise_is_the_cutouts_too(cloud, make_hdu):
 
 def test_runs_by_hand():
     level = np.zeros((10, 5), np.uint8)
-    level[4, 0] = 4  # one channel above 6 sigma
-    level[4, 1] = 3  # one above 4
-    level[4:6, 2] = 3  # two above 4
-    level[4:7, 3] = 2  # three above 3.1
-    level[4:6, 4] = 1  # two above 2
+    level[4, 0] = 5  # one channel above 6 sigma
+    level[4, 1] = 4  # one above 4
+    level[4:6, 2] = 4  # two above 4
+    level[4:7, 3] = 3  # three above 3.1
+    level[4:6, 4] = 2  # two above 2
     state = np.empty_like(level)
     link(level, 0, state)
     assert ((state & CORE) > 0).sum(axis=0).tolist() == [1, 0, 2, 3, 0]
     assert ((state & BROAD) > 0).sum(axis=0).tolist() == [0, 0, 2, 3, 2]
+    np.testing.assert_array_equal((state & ABOVE_ZERO) > 0, level > 0)
     link(level, 2, state)
     assert ((state & CORE) > 0).sum(axis=0).tolist() == [1, 0, 0, 0, 0]
 
 
 def test_growth_is_bounded(rng):
     """Three channels and a disc of three pixels, by another tool."""
-    state = (rng.random((20, 24, 28)) < 0.4).astype(np.uint8) * BROAD
+    state = (rng.random((20, 24, 28)) < 0.3).astype(np.uint8) * BROAD
     state |= (rng.random(state.shape) < 0.002).astype(np.uint8) * CORE
+    state[state > 0] |= ABOVE_ZERO
+    state |= (rng.random(state.shape) < 0.6).astype(np.uint8) * ABOVE_ZERO
     half_widths = np.array([0, 2, 2, 3, 2, 2, 0], np.uint8)
     reach = np.zeros((7, 7, 7), bool)
     for i, width in enumerate(half_widths):
         reach[:, i, 3 - width : 4 + width] = True
     core = (state & CORE) > 0
-    expected = core | (ndimage.binary_dilation(core, reach) & ((state & BROAD) > 0))
+    near = ndimage.binary_dilation(core, reach)
+    expected = core | (near & ((state & BROAD) > 0))
+    along_v = np.zeros((3, 3, 3), bool)
+    along_v[:, 1, 1] = True
+    wings = near & ((state & ABOVE_ZERO) > 0)
+    expected = ndimage.binary_dilation(expected, along_v, iterations=3, mask=wings) | expected
     mask = np.empty((20, 10, 28), np.uint8)
     grow(state, half_widths, 7, mask)
     np.testing.assert_array_equal(mask, expected[:, 7:17])
