@@ -1,10 +1,10 @@
-"""Points per second against libflam3, on one core, same genomes and numbers of points, in one run.
+"""Print nanoseconds per point beside libflam3's: one core, same genomes and points, one run.
 
     python benchmarks/bench_fractals.py [n_points]
 
-Needs libflam3.so.0 (Debian: flam3-utils). flam3 renders 96 x 96 pixels with one thread, one temporal
-sample and no density-adaptive filter; stellarssl counts the same number of points in the same frame.
-Times are processor times, the best of three, in turn.
+Needs libflam3.so.0 (Debian: flam3-utils). flam3 renders 96 x 96 pixels with one thread, one
+temporal sample and no density-adaptive filter; stellarssl counts the same number of points in the
+same frame. Times are processor times, the best of three, in turn.
 """
 
 import ctypes
@@ -109,7 +109,7 @@ def load_flam3():
 def main():
     n_points = int(float(sys.argv[1])) if len(sys.argv) > 1 else 4_000_000
     library, ratios = load_flam3(), []
-    print(f"{'genome':30s} flam3 ns  ours ns  ratio")
+    sys.stdout.write(f"{'genome':30s} flam3 ns  ours ns  ratio\n")
     for k, (name, maps) in enumerate(GENOMES.items()):
         genome = make_genome(maps, 100 + k)
         our_render(genome, 10_000)
@@ -119,8 +119,8 @@ def main():
         ]
         theirs, ours = (1e9 * min(column) for column in zip(*pairs, strict=True))
         ratios.append(theirs / ours)
-        print(f"{name:30s} {theirs:8.1f} {ours:8.1f} {ratios[-1]:6.1f}")
-    print(f"median ratio {np.median(ratios):.1f}, least {min(ratios):.1f}")
+        sys.stdout.write(f"{name:30s} {theirs:8.1f} {ours:8.1f} {ratios[-1]:6.1f}\n")
+    sys.stdout.write(f"median ratio {np.median(ratios):.1f}, least {min(ratios):.1f}\n")
 
 
 if __name__ == "__main__":

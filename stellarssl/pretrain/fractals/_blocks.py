@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from numba import carray, cfunc, njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = [
@@ -108,7 +107,7 @@ def variation(n_uniforms: int = 0, **parameters: tuple) -> Callable[[Callable], 
     return register
 
 
-def _fixed_block(n, x, y, u, p, w, out_x, out_y):  # noqa: ANN001, ANN202, ARG001, PLR0913
+def _fixed_block(n, x, y, u, p, w, out_x, out_y):  # noqa: ARG001
     x, y, p = carray(x, (n,)), carray(y, (n,)), carray(p, (16,))
     out_x, out_y = carray(out_x, (n,)), carray(out_y, (n,))
     q = (p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7])
@@ -119,7 +118,7 @@ def _fixed_block(n, x, y, u, p, w, out_x, out_y):  # noqa: ANN001, ANN202, ARG00
         out_y[i] += w * dy
 
 
-def _random_block(n, x, y, u, p, w, out_x, out_y):  # noqa: ANN001, ANN202, PLR0913
+def _random_block(n, x, y, u, p, w, out_x, out_y):
     x, y, p = carray(x, (n,)), carray(y, (n,)), carray(p, (16,))
     u = carray(u, (5, n))
     out_x, out_y = carray(out_x, (n,)), carray(out_y, (n,))
@@ -149,7 +148,7 @@ def block_address(variation: Variation) -> int:
 
 
 @functools.cache
-def _compile(variation: Variation):  # noqa: ANN202
+def _compile(variation: Variation):
     template = _random_block if variation.n_uniforms else _fixed_block
     point = njit(error_model="numpy", forceinline=True)(variation.function)
     # numba files its cache under the source file and the name: those of the formula.
@@ -161,11 +160,13 @@ def _compile(variation: Variation):  # noqa: ANN202
 
 
 @intrinsic
-def call_block(typingctx, address, n, x, y, u, p, w, out_x, out_y):  # noqa: ANN001, ANN201, ARG001, PLR0913
+def call_block(typingctx, address, n, x, y, u, p, w, out_x, out_y):  # noqa: ARG001
     """Call a compiled variation: all arguments but ``n`` and ``w`` are addresses."""
-    signature = types.void(types.intp, types.intp, *[types.intp] * 4, types.float64, *[types.intp] * 2)
+    signature = types.void(
+        types.intp, types.intp, *[types.intp] * 4, types.float64, *[types.intp] * 2
+    )
 
-    def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202, ARG001
+    def codegen(context, builder, signature, arguments):  # noqa: ARG001
         from llvmlite import ir  # noqa: PLC0415
 
         double, word = ir.DoubleType(), ir.IntType(64)

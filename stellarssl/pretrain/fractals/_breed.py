@@ -185,9 +185,7 @@ def interpolate_maps(first: _Maps, second: _Maps, t: float) -> _Maps:
     return tuple(m for m in between if m.weight > 0)
 
 
-def interpolate_final(
-    first: FlameMap | None, second: FlameMap | None, t: float
-) -> FlameMap | None:
+def interpolate_final(first: FlameMap | None, second: FlameMap | None, t: float) -> FlameMap | None:
     """Go part of the way between two final maps; where there is none, from the identity.
 
     Parameters

@@ -2,13 +2,22 @@
 
 The numbers u0 ... u4 are uniform in [0, 1).
 """
-# ruff: noqa: ANN001, ANN201, ARG001, PLR0913
+# ruff: noqa: ARG001
 
 from math import pi
 
 from stellarssl.pretrain.fractals._blocks import variation
 from stellarssl.pretrain.fractals._math import (
-    atan2, cos, exp, floor, hypot, log, power, sin, tan, trunc,
+    atan2,
+    cos,
+    exp,
+    floor,
+    hypot,
+    log,
+    power,
+    sin,
+    tan,
+    trunc,
 )  # fmt: skip
 
 __all__: list[str] = []
@@ -63,7 +72,12 @@ def radial_blur(x, y, w, p, u0, u1, u2, u3, u4):
     return (r * cos(turned) + zoom * x) / w, (r * sin(turned) + zoom * y) / w
 
 
-@variation(3, pie_slices=(6.0, 2.0, 8.0, True), pie_rotation=(0.0, -3.0, 3.0), pie_thickness=(0.5, 0.2, 0.8))
+@variation(
+    3,
+    pie_slices=(6.0, 2.0, 8.0, True),
+    pie_rotation=(0.0, -3.0, 3.0),
+    pie_thickness=(0.5, 0.2, 0.8),
+)
 def pie(x, y, w, p, u0, u1, u2, u3, u4):
     angle = p[7] + 2 * pi * (trunc(u0 * p[6] + 0.5) + u1 * p[8]) / p[6]
     return u2 * cos(angle), u2 * sin(angle)
@@ -102,7 +116,15 @@ def twintrian(x, y, w, p, u0, u1, u2, u3, u4):
     return x * t, x * (t - pi * s)
 
 
-@variation(1, super_shape_rnd=(0.0, 0.0, 1.0), super_shape_m=(0.0, 1.0, 8.0, True), super_shape_n1=(1.0, 0.5, 4.0), super_shape_n2=(1.0, 0.5, 4.0), super_shape_n3=(1.0, 0.5, 4.0), super_shape_holes=(0.0, -0.5, 0.5))
+@variation(
+    1,
+    super_shape_rnd=(0.0, 0.0, 1.0),
+    super_shape_m=(0.0, 1.0, 8.0, True),
+    super_shape_n1=(1.0, 0.5, 4.0),
+    super_shape_n2=(1.0, 0.5, 4.0),
+    super_shape_n3=(1.0, 0.5, 4.0),
+    super_shape_holes=(0.0, -0.5, 0.5),
+)
 def super_shape(x, y, w, p, u0, u1, u2, u3, u4):
     r, angle = hypot(x, y), 0.25 * (p[7] * atan2(y, x) + pi)
     t = power(abs(cos(angle)), p[9]) + power(abs(sin(angle)), p[10])
@@ -151,7 +173,13 @@ def cpow(x, y, w, p, u0, u1, u2, u3, u4):
     return m * cos(angle), m * sin(angle)
 
 
-@variation(1, wedge_julia_angle=(0.0, -1.0, 1.0), wedge_julia_count=(1.0, 1.0, 5.0, True), wedge_julia_power=(1.0, 1.0, 4.0, True), wedge_julia_dist=(0.0, 0.5, 1.5))
+@variation(
+    1,
+    wedge_julia_angle=(0.0, -1.0, 1.0),
+    wedge_julia_count=(1.0, 1.0, 5.0, True),
+    wedge_julia_power=(1.0, 1.0, 4.0, True),
+    wedge_julia_dist=(0.0, 0.5, 1.5),
+)
 def wedge_julia(x, y, w, p, u0, u1, u2, u3, u4):
     angle = (atan2(y, x) + 2 * pi * trunc(abs(p[8]) * u0)) / p[8]
     sector = floor((p[7] * angle + pi) / (2 * pi))

@@ -29,6 +29,9 @@ class FlameDataset:
     path : path-like, optional
         A folder that `render_shards` wrote with the same options and at least ``n`` flames.
 
+    verify : bool, optional
+        Whether the checksums of the shards are compared with the manifest's when they are opened.
+
     Raises
     ------
     InputError
@@ -52,14 +55,15 @@ class FlameDataset:
         n_points: int | None = None,
         seed: int = 0,
         path: str | os.PathLike | None = None,
+        verify: bool = False,
     ) -> None:
         size, n_points = check_options(kind, size, n_points)
         self.n, self.kind, self.size, self.n_points, self.seed = n, kind, size, n_points, seed
         self.path = path
-        self._shards = self._open() if path is not None else None
+        self._shards = self._open(verify=verify) if path is not None else None
 
-    def _open(self) -> list[np.ndarray]:
-        shards, options = open_shards(self.path)
+    def _open(self, *, verify: bool = False) -> list[np.ndarray]:
+        shards, options = open_shards(self.path, verify=verify)
         for name in ("kind", "size", "n_points", "seed"):
             if options[name] != getattr(self, name):
                 raise InputError(
@@ -67,7 +71,9 @@ class FlameDataset:
                     getattr(self, name),
                 )  # fmt: skip
         if options["n"] < self.n:
-            raise InputError("n", f"must be at most the {options['n']} flames in {self.path}", self.n)
+            raise InputError(
+                "n", f"must be at most the {options['n']} flames in {self.path}", self.n
+            )
         self._shard_size = options["shard_size"]
         self._offsets = np.reshape(np.float32(options["offsets"]), (3, 1, 1))
         return shards

@@ -17,7 +17,7 @@ _OPTIONS = {"cache": True, "error_model": "numpy", "nogil": True}
 
 
 @njit(**_OPTIONS)
-def splitmix(state):  # noqa: ANN001, ANN201
+def splitmix(state):
     """Return 64 bits scrambled from ``state`` (Steele, Lea & Flood 2014)."""
     z = state + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -26,7 +26,7 @@ def splitmix(state):  # noqa: ANN001, ANN201
 
 
 @njit(**_OPTIONS)
-def _fill_uniform(lanes, out, n):  # noqa: ANN001, ANN202
+def _fill_uniform(lanes, out, n):
     """Fill ``out`` with numbers in [0, 1): xorshift128+, one generator a lane (Vigna 2017)."""
     for i in range(n):
         a, b = lanes[0, i], lanes[1, i]
@@ -37,7 +37,7 @@ def _fill_uniform(lanes, out, n):  # noqa: ANN001, ANN202
 
 
 @njit(**_OPTIONS)
-def new_pool(seed):  # noqa: ANN001, ANN201
+def new_pool(seed):
     """Return points in the square of side two, and random generators: one a point and one more."""
     lanes, points = np.empty((2, POOL + 1), np.uint64), np.empty((3, POOL))
     state = np.uint64(seed)
@@ -52,7 +52,7 @@ def new_pool(seed):  # noqa: ANN001, ANN201
 
 
 @njit(**_OPTIONS)
-def _riffle(points, bits, out):  # noqa: ANN001, ANN202
+def _riffle(points, bits, out):
     """Cut each of eight decks anywhere and deal from all in turn: a point may come anywhere."""
     for place in range(_DECKS):
         low = ((place + bits) & (_DECKS - 1)) * _DECK
@@ -64,7 +64,7 @@ def _riffle(points, bits, out):  # noqa: ANN001, ANN202
 
 
 @njit(**_OPTIONS)
-def _stay(old_x, old_y, x, y):  # noqa: ANN001, ANN202
+def _stay(old_x, old_y, x, y):
     """Leave points where they were that would go to infinity."""
     lost = 0
     for i in range(POOL):
@@ -78,7 +78,7 @@ def _stay(old_x, old_y, x, y):  # noqa: ANN001, ANN202
 
 
 @njit(**_OPTIONS)
-def _apply_map(k, program, lanes, work, points, moved, low, high):  # noqa: ANN001, ANN202, PLR0913
+def _apply_map(k, program, lanes, work, points, moved, low, high):
     """Apply map ``k`` to some points: affine, the sum of its variations, post transform, colour."""
     affine, post, has_post, color, first, address, n_uniforms, weight, parameters = program
     n = high - low
@@ -110,7 +110,7 @@ def _apply_map(k, program, lanes, work, points, moved, low, high):  # noqa: ANN0
 
 
 @njit(**_OPTIONS)
-def _step(program, cumulated, moved, lanes, work, points):  # noqa: ANN001, ANN202, PLR0913
+def _step(program, cumulated, moved, lanes, work, points):
     """Shuffle the points of ``moved`` into ``points`` and send them back, each through a map.
 
     A stretch of the pool is as long as its map is probable, and a point's place after the shuffle
@@ -132,7 +132,7 @@ def _step(program, cumulated, moved, lanes, work, points):  # noqa: ANN001, ANN2
 
 
 @njit(**_OPTIONS)
-def _find_pixels(points, n, frame, size, pixel):  # noqa: ANN001, ANN202
+def _find_pixels(points, n, frame, size, pixel):
     """Write each point's place in the image; what is outside has the place after the last."""
     x0, y0, scale = frame
     outside, x, y = float(size * size), points[0], points[1]
@@ -143,7 +143,7 @@ def _find_pixels(points, n, frame, size, pixel):  # noqa: ANN001, ANN202
 
 
 @njit(**_OPTIONS)
-def _bin(color, n, pixel, palette, sums):  # noqa: ANN001, ANN202
+def _bin(color, n, pixel, palette, sums):
     """Add points to ``sums[pixel]``: 1, c, c^2 and 0, or with a palette 1, red, green, blue."""
     # four sums side by side are read, added to and written as one vector
     if palette.shape[0] == 0:
@@ -162,8 +162,8 @@ def _bin(color, n, pixel, palette, sums):  # noqa: ANN001, ANN202
 
 
 @njit(**_OPTIONS)
-def play(program, cumulated, points, lanes, n_points, frame, size, palette, sums, orbit):  # noqa: ANN001, ANN201, PLR0913
-    """Let the pool make ``n_points`` steps in all; bin them, or write them to ``orbit`` if it has room.
+def play(program, cumulated, points, lanes, n_points, frame, size, palette, sums, orbit):
+    """Let the pool make ``n_points`` steps in all; bin them, or fill ``orbit`` if it has room.
 
     The last map, beyond ``cumulated``, is the final one: it moves what is drawn, not the points.
     """

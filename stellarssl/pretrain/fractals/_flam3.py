@@ -62,7 +62,7 @@ def from_flam3(text: str) -> list[FlameGenome]:
     return [_read_flame(flame) for flame in flames]
 
 
-def _floats(element, name: str, default: str, count: int) -> tuple[float, ...]:  # noqa: ANN001
+def _floats(element, name: str, default: str, count: int) -> tuple[float, ...]:
     text = element.get(name, default)
     try:
         values = tuple(map(float, text.split()))
@@ -73,7 +73,7 @@ def _floats(element, name: str, default: str, count: int) -> tuple[float, ...]: 
     return values
 
 
-def _read_flame(flame) -> FlameGenome:  # noqa: ANN001
+def _read_flame(flame) -> FlameGenome:
     maps = [_read_map(element) for element in flame.findall("xform")]
     for element in flame.findall("symmetry"):
         maps += _symmetry(int(_floats(element, "kind", "0", 1)[0]))
@@ -93,9 +93,10 @@ def _read_flame(flame) -> FlameGenome:  # noqa: ANN001
     return FlameGenome(tuple(maps), final, flame.get("name", ""), camera, _read_palette(flame))
 
 
-def _read_map(element) -> FlameMap:  # noqa: ANN001
-    known = {name: element.get(name) for name in element.keys() if name in _MAP_ATTRIBUTES}  # noqa: SIM118
-    others = {name: _floats(element, name, "", 1)[0] for name in element.keys() if name not in known}  # noqa: SIM118, E501
+def _read_map(element) -> FlameMap:
+    own = set(element.keys())
+    known = {name: element.get(name) for name in own & _MAP_ATTRIBUTES}
+    others = {name: _floats(element, name, "", 1)[0] for name in sorted(own - _MAP_ATTRIBUTES)}
     strange = [name for name in others if name not in VARIATIONS and name not in _PARAMETERS]
     if strange:
         raise InputError("xform", f"must use known variations, not {', '.join(strange)}")
@@ -136,7 +137,7 @@ def _symmetry(kind: int) -> list[FlameMap]:
     return maps
 
 
-def _read_palette(flame) -> tuple:  # noqa: ANN001
+def _read_palette(flame) -> tuple:
     rows = {
         int(_floats(color, "index", "", 1)[0]): _floats(color, "rgb", "0 0 0", 3)
         for color in flame.findall("color")

@@ -1,17 +1,29 @@
-"""The variations of Draves & Reckase, "The Fractal Flame Algorithm" (2003), that need no chance.
+"""The variations of Draves & Reckase, "The Fractal Flame Algorithm" (2003), without chance.
 
 Each takes the affinely mapped point (x, y), its own weight w and the numbers p: the affine
-coefficients a ... f, then the variation's parameters. The paper's theta is the angle from the y axis,
-phi that from the x axis.
+coefficients a ... f, then the variation's parameters. The paper's theta is the angle from the y
+axis, phi that from the x axis.
 """
-# ruff: noqa: ANN001, ANN201, ARG001
+# ruff: noqa: ARG001
 
 from math import pi, sqrt
 
 from stellarssl.pretrain.fractals._blocks import variation
 from stellarssl.pretrain.fractals._math import (
-    atan2, cos, cosh, exp, floor, hypot, power as raise_to, sin, sinh, tan, trunc,
+    atan2,
+    cos,
+    cosh,
+    exp,
+    floor,
+    hypot,
+    sin,
+    sinh,
+    tan,
+    trunc,
 )  # fmt: skip
+from stellarssl.pretrain.fractals._math import (
+    power as raise_to,
+)
 
 __all__ = ["TINY"]
 
@@ -160,12 +172,14 @@ def fan(x, y, w, p):
 
 @variation(blob_low=(0.0, 0.2, 0.6), blob_high=(1.0, 0.8, 1.2), blob_waves=(1.0, 2.0, 7.0, True))
 def blob(x, y, w, p):
-    r, theta = hypot(x, y), atan2(x, y)
+    theta = atan2(x, y)
     t = p[6] + (p[7] - p[6]) * (0.5 + 0.5 * sin(p[8] * theta))
     return t * x, t * y
 
 
-@variation(pdj_a=(0.0, -3.0, 3.0), pdj_b=(0.0, -3.0, 3.0), pdj_c=(0.0, -3.0, 3.0), pdj_d=(0.0, -3.0, 3.0))
+@variation(
+    pdj_a=(0.0, -3.0, 3.0), pdj_b=(0.0, -3.0, 3.0), pdj_c=(0.0, -3.0, 3.0), pdj_d=(0.0, -3.0, 3.0)
+)
 def pdj(x, y, w, p):
     return sin(p[6] * y) - cos(p[7] * x), sin(p[8] * x) - cos(p[9] * y)
 
@@ -210,7 +224,12 @@ def perspective(x, y, w, p):
     return s * x, s * y * cos(angle)
 
 
-@variation(ngon_sides=(5.0, 3.0, 8.0, True), ngon_power=(3.0, 1.0, 4.0), ngon_circle=(1.0, 0.0, 2.0), ngon_corners=(2.0, 0.0, 2.0))
+@variation(
+    ngon_sides=(5.0, 3.0, 8.0, True),
+    ngon_power=(3.0, 1.0, 4.0),
+    ngon_circle=(1.0, 0.0, 2.0),
+    ngon_corners=(2.0, 0.0, 2.0),
+)
 def ngon(x, y, w, p):
     side = 2 * pi / p[6]
     phi = atan2(y, x)

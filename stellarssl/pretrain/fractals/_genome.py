@@ -17,6 +17,7 @@ from stellarssl.pretrain.fractals._variations import VARIATIONS
 
 __all__ = ["Camera", "FlameGenome"]
 
+
 @dataclass(frozen=True)
 class Camera:
     """What part of the plane a flame's author meant to be seen.
@@ -109,7 +110,7 @@ class FlameGenome:
         return cls(_breed.random_affine_maps(Draws(seed, index, attempt, 2)))
 
     def mutate(self, seed: int, *, strength: float = 0.2) -> "FlameGenome":
-        """Change one map: its affine part, a variation, its colour and weight, or its post transform.
+        """Change one map: its affine part, a variation, its colour and weight, or its post.
 
         Parameters
         ----------
@@ -140,7 +141,8 @@ class FlameGenome:
         Returns
         -------
         genome : FlameGenome
-            With this one's name, camera and palette. Where one has more maps than the other, these fade in or out by their weight.
+            With this one's name, camera and palette. Where one has more maps than the other,
+            these fade in or out by their weight.
         """
         if not 0 <= t <= 1:
             raise InputError("t", "must be between 0 and 1", t)

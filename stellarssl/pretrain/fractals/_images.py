@@ -57,7 +57,7 @@ class RejectedError(Exception):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _extent(orbit):  # noqa: ANN001, ANN202
+def _extent(orbit):
     """Return the middle of the central 94 % of the points in x and y, and their larger width."""
     x, y = np.sort(orbit[0, ::3]), np.sort(orbit[1, ::3])
     low, high = int(0.03 * x.size), int(0.97 * x.size)
@@ -66,7 +66,7 @@ def _extent(orbit):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _densest(orbit, x0, y0, width):  # noqa: ANN001, ANN202
+def _densest(orbit, x0, y0, width):
     """Return the mean place of the points in the fullest of 32 x 32 cells."""
     cells = np.zeros((_CELLS * _CELLS, 3))
     scale = _CELLS / width
@@ -99,7 +99,7 @@ def _pick_frame(orbit: np.ndarray, draws: Draws, size: int, widths: tuple[float,
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _count(orbit, left, bottom, scale, counts):  # noqa: ANN001, ANN202
+def _count(orbit, left, bottom, scale, counts):
     """Count points in square cells of ``1 / scale``."""
     n = counts.shape[0]
     counts[:] = 0.0
@@ -195,9 +195,9 @@ def play_flame(
     palette : ndarray of float, shape (n, 3), optional
         Colours that are summed; without one the colour coordinate and its square are.
     hit : float, optional
-        Share of the pixels that must be expected to be hit. A frame that is to be chosen is narrowed
-        for it, at most six times by a quarter, and the game goes on until ``n_points`` fall into the
-        frame, up to five times as long.
+        Share of the pixels that must be expected to be hit. A frame that is to be chosen is
+        narrowed for it, at most six times by a quarter, and the game goes on until ``n_points``
+        fall into the frame, up to five times as long.
     least : float, optional
         Share of the points that must lie in the frame.
 
@@ -257,7 +257,8 @@ def accumulate(
     play(
         program, cumulated, points, lanes, orbit.shape[1], _NOWHERE, 0, _NO_PALETTE, sums, orbit
     )  # fmt: skip
+    orbit = orbit[:, :0]
     play(
-        program, cumulated, points, lanes, n_points, tuple(frame), size, _NO_PALETTE, sums, orbit[:, :0]
+        program, cumulated, points, lanes, n_points, tuple(frame), size, _NO_PALETTE, sums, orbit
     )  # fmt: skip
     return np.ascontiguousarray(sums[:-1, :3].T).reshape(3, size, size)

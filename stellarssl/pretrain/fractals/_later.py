@@ -1,11 +1,20 @@
 """Variations that came after Draves & Reckase's paper, as flam3's users know them."""
-# ruff: noqa: ANN001, ANN201, ARG001
+# ruff: noqa: ARG001
 
 from math import pi, sqrt
 
 from stellarssl.pretrain.fractals._blocks import variation
 from stellarssl.pretrain.fractals._math import (
-    atan2, cos, cosh, exp, floor, hypot, log, sin, sinh, tan, trunc,
+    atan2,
+    cos,
+    cosh,
+    exp,
+    floor,
+    hypot,
+    log,
+    sin,
+    sinh,
+    tan,
 )  # fmt: skip
 
 __all__: list[str] = []
@@ -31,7 +40,9 @@ def bipolar(x, y, w, p):
     r2 = x * x + y * y
     angle = 0.5 * atan2(2 * y, r2 - 1) - 0.5 * pi * p[6]
     high, low = angle + pi / 2, pi / 2 - angle
-    wrapped = high - pi * floor(high / pi) - pi / 2 if angle > 0 else pi / 2 - low + pi * floor(low / pi)
+    wrapped = (
+        high - pi * floor(high / pi) - pi / 2 if angle > 0 else pi / 2 - low + pi * floor(low / pi)
+    )
     angle = wrapped if abs(angle) > pi / 2 else angle
     ratio = (r2 + 1 + 2 * x) / (r2 + 1 - 2 * x + 1e-300)
     return 0.5 / pi * log(ratio), 2 / pi * angle
@@ -52,7 +63,12 @@ def cell(x, y, w, p):
     return dx + i * p[6], -(dy + j * p[6])
 
 
-@variation(curve_xamp=(0.0, -1.0, 1.0), curve_yamp=(0.0, -1.0, 1.0), curve_xlength=(1.0, 0.5, 2.0), curve_ylength=(1.0, 0.5, 2.0))
+@variation(
+    curve_xamp=(0.0, -1.0, 1.0),
+    curve_yamp=(0.0, -1.0, 1.0),
+    curve_xlength=(1.0, 0.5, 2.0),
+    curve_ylength=(1.0, 0.5, 2.0),
+)
 def curve(x, y, w, p):
     a, b = max(p[8] * p[8], 1e-20), max(p[9] * p[9], 1e-20)
     return x + p[6] * exp(-y * y / a), y + p[7] * exp(-x * x / b)
@@ -95,7 +111,13 @@ def foci(x, y, w, p):
     return s * (e - inverse), s * sin(y)
 
 
-@variation(lazysusan_spin=(0.0, -3.0, 3.0), lazysusan_space=(0.0, -0.5, 0.5), lazysusan_twist=(0.0, -2.0, 2.0), lazysusan_x=(0.0, -0.3, 0.3), lazysusan_y=(0.0, -0.3, 0.3))
+@variation(
+    lazysusan_spin=(0.0, -3.0, 3.0),
+    lazysusan_space=(0.0, -0.5, 0.5),
+    lazysusan_twist=(0.0, -2.0, 2.0),
+    lazysusan_x=(0.0, -0.3, 0.3),
+    lazysusan_y=(0.0, -0.3, 0.3),
+)
 def lazysusan(x, y, w, p):
     x, y = x - p[9], y + p[10]
     r = hypot(x, y)
@@ -120,7 +142,12 @@ def modulus(x, y, w, p):
     return u, v
 
 
-@variation(oscope_separation=(1.0, 0.2, 1.0), oscope_frequency=(pi, 0.5, 4.0), oscope_amplitude=(1.0, 0.3, 1.5), oscope_damping=(0.0, 0.0, 1.0))
+@variation(
+    oscope_separation=(1.0, 0.2, 1.0),
+    oscope_frequency=(pi, 0.5, 4.0),
+    oscope_amplitude=(1.0, 0.3, 1.5),
+    oscope_damping=(0.0, 0.0, 1.0),
+)
 def oscilloscope(x, y, w, p):
     t = p[8] * exp(-abs(x) * p[9]) * cos(2 * pi * p[7] * x) + p[6]
     return x, (-y if abs(y) <= t else y)
@@ -143,7 +170,12 @@ def scry(x, y, w, p):
     return s * x, s * y
 
 
-@variation(separation_x=(0.0, 0.0, 1.0), separation_xinside=(0.0, -1.0, 1.0), separation_y=(0.0, 0.0, 1.0), separation_yinside=(0.0, -1.0, 1.0))
+@variation(
+    separation_x=(0.0, 0.0, 1.0),
+    separation_xinside=(0.0, -1.0, 1.0),
+    separation_y=(0.0, 0.0, 1.0),
+    separation_yinside=(0.0, -1.0, 1.0),
+)
 def separation(x, y, w, p):
     a, b = sqrt(x * x + p[6] * p[6]), sqrt(y * y + p[8] * p[8])
     return (a if x > 0 else -a) - x * p[7], (b if y > 0 else -b) - y * p[9]
@@ -169,7 +201,12 @@ def stripes(x, y, w, p):
     return d * (1 - p[6]) + i, y + d * d * p[7]
 
 
-@variation(wedge_angle=(0.0, -1.5, 1.5), wedge_hole=(0.0, -0.5, 0.5), wedge_count=(1.0, 1.0, 5.0, True), wedge_swirl=(0.0, -1.0, 1.0))
+@variation(
+    wedge_angle=(0.0, -1.5, 1.5),
+    wedge_hole=(0.0, -0.5, 0.5),
+    wedge_count=(1.0, 1.0, 5.0, True),
+    wedge_swirl=(0.0, -1.0, 1.0),
+)
 def wedge(x, y, w, p):
     r = hypot(x, y)
     angle = atan2(y, x) + p[9] * r
@@ -178,7 +215,12 @@ def wedge(x, y, w, p):
     return (r + p[7]) * cos(angle), (r + p[7]) * sin(angle)
 
 
-@variation(wedge_sph_angle=(0.0, -1.5, 1.5), wedge_sph_count=(1.0, 1.0, 5.0, True), wedge_sph_hole=(0.0, -0.5, 0.5), wedge_sph_swirl=(0.0, -1.0, 1.0))
+@variation(
+    wedge_sph_angle=(0.0, -1.5, 1.5),
+    wedge_sph_count=(1.0, 1.0, 5.0, True),
+    wedge_sph_hole=(0.0, -0.5, 0.5),
+    wedge_sph_swirl=(0.0, -1.0, 1.0),
+)
 def wedge_sph(x, y, w, p):
     r = 1 / (hypot(x, y) + _TINY)
     angle = atan2(y, x) + p[9] * r
@@ -194,7 +236,12 @@ def whorl(x, y, w, p):
     return r * cos(angle), r * sin(angle)
 
 
-@variation(waves2_freqx=(0.0, 0.5, 4.0), waves2_scalex=(0.0, -0.8, 0.8), waves2_freqy=(0.0, 0.5, 4.0), waves2_scaley=(0.0, -0.8, 0.8))
+@variation(
+    waves2_freqx=(0.0, 0.5, 4.0),
+    waves2_scalex=(0.0, -0.8, 0.8),
+    waves2_freqy=(0.0, 0.5, 4.0),
+    waves2_scaley=(0.0, -0.8, 0.8),
+)
 def waves2(x, y, w, p):
     return x + p[7] * sin(y * p[6]), y + p[9] * sin(x * p[8])
 
@@ -278,7 +325,12 @@ def coth(x, y, w, p):
     return s * sinh(2 * x), s * sin(2 * y)
 
 
-@variation(auger_sym=(0.0, 0.0, 1.0), auger_weight=(0.5, 0.2, 0.8), auger_freq=(1.0, 0.5, 4.0), auger_scale=(0.1, 0.0, 0.5))
+@variation(
+    auger_sym=(0.0, 0.0, 1.0),
+    auger_weight=(0.5, 0.2, 0.8),
+    auger_freq=(1.0, 0.5, 4.0),
+    auger_scale=(0.1, 0.0, 0.5),
+)
 def auger(x, y, w, p):
     s, t = sin(p[8] * x), sin(p[8] * y)
     dy = y + p[7] * (0.5 * p[9] * s + abs(y) * s)
@@ -293,7 +345,16 @@ def flux(x, y, w, p):
     return r * cos(angle), r * sin(angle)
 
 
-@variation(mobius_re_a=(0.0, -1.0, 1.0), mobius_im_a=(0.0, -1.0, 1.0), mobius_re_b=(0.0, -1.0, 1.0), mobius_im_b=(0.0, -1.0, 1.0), mobius_re_c=(0.0, -1.0, 1.0), mobius_im_c=(0.0, -1.0, 1.0), mobius_re_d=(0.0, -1.0, 1.0), mobius_im_d=(0.0, -1.0, 1.0))
+@variation(
+    mobius_re_a=(0.0, -1.0, 1.0),
+    mobius_im_a=(0.0, -1.0, 1.0),
+    mobius_re_b=(0.0, -1.0, 1.0),
+    mobius_im_b=(0.0, -1.0, 1.0),
+    mobius_re_c=(0.0, -1.0, 1.0),
+    mobius_im_c=(0.0, -1.0, 1.0),
+    mobius_re_d=(0.0, -1.0, 1.0),
+    mobius_im_d=(0.0, -1.0, 1.0),
+)
 def mobius(x, y, w, p):
     re_u, im_u = p[6] * x - p[7] * y + p[8], p[6] * y + p[7] * x + p[9]
     re_v, im_v = p[10] * x - p[11] * y + p[12], p[10] * y + p[11] * x + p[13]

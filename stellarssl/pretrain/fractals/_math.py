@@ -1,8 +1,9 @@
 """Elementary functions without branches, tables or a mathematical library.
 
-Loops over them become vector instructions, and they give the same bits on every machine: they use
-only operations that IEEE 754 rounds correctly. Polynomials are minimax fits; relative errors are
-below 1e-12. Arguments beyond about 1e15 give finite nonsense, which is all a chaotic orbit can want.
+Loops over them become vector instructions, and they give the same bits on every machine: they
+use only operations that IEEE 754 rounds correctly. Polynomials are minimax fits; relative
+errors are below 1e-12. Arguments beyond about 1e15 give finite nonsense, which is all that a
+chaotic orbit can want.
 """
 
 from math import pi, sqrt
@@ -11,7 +12,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["atan2", "cos", "cosh", "exp", "floor", "hypot", "inline", "log", "power", "sin", "sinh", "tan", "trunc"]  # fmt: skip
+__all__ = [
+    "atan2", "cos", "cosh", "exp", "floor", "hypot", "inline", "log", "power", "sin", "sinh", "tan",
+    "trunc",
+]  # fmt: skip
 
 inline = njit(error_model="numpy", forceinline=True)
 """Compile a function of one point into whatever loop calls it."""
@@ -22,26 +26,26 @@ _TWO_PI_HIGH, _TWO_PI_LOW = 6.28318530716560781002, 1.3978464621714782e-11
 
 
 @intrinsic
-def _as_float(typingctx, bits):  # noqa: ANN001, ANN202, ARG001
-    def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202, ARG001
+def _as_float(typingctx, bits):  # noqa: ARG001
+    def codegen(context, builder, signature, arguments):  # noqa: ARG001
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(types.int64), codegen
 
 
 @intrinsic
-def _as_bits(typingctx, value):  # noqa: ANN001, ANN202, ARG001
-    def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202, ARG001
+def _as_bits(typingctx, value):  # noqa: ARG001
+    def codegen(context, builder, signature, arguments):  # noqa: ARG001
         return builder.bitcast(arguments[0], ir.IntType(64))
 
     return types.int64(types.float64), codegen
 
 
 @intrinsic
-def floor(typingctx, value):  # noqa: ANN001, ANN201, ARG001
+def floor(typingctx, value):  # noqa: ARG001
     """Return the largest whole number not above ``value``, as a float."""
 
-    def codegen(context, builder, signature, arguments):  # noqa: ANN001, ANN202, ARG001
+    def codegen(context, builder, signature, arguments):  # noqa: ARG001
         function = builder.module.declare_intrinsic("llvm.floor", [ir.DoubleType()])
         return builder.call(function, arguments)
 

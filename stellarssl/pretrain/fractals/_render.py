@@ -153,4 +153,6 @@ def render_indexed(
             return make(genome, draws, size=size, n_points=n_points), rejected
         except RejectedError as error:
             rejected[str(error)] += 1
-    raise StellarSSLError(f"no flame in {_ATTEMPTS} attempts (seed {seed}, index {index}): {rejected}")
+    raise StellarSSLError(
+        f"no flame in {_ATTEMPTS} attempts (seed {seed}, index {index}): {rejected}"
+    )

@@ -3,18 +3,21 @@
 import json
 import multiprocessing
 import os
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl._utils.exceptions import InputError, StellarSSLError, StellarSSLWarning
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl._utils.provenance import file_sha256
 from stellarssl.pretrain.fractals._render import check_options, render_indexed
 
-__all__ = ["OFFSETS", "ShardError", "open_shards", "read_manifest", "render_shards"]
+__all__ = ["OFFSETS", "RENDERER", "ShardError", "open_shards", "read_manifest", "render_shards"]
 
 OFFSETS = (22.0, 0.0, 0.0)
 """What is taken off each channel before it is stored in half precision: log N there, whose steps
@@ -22,6 +25,8 @@ would otherwise be 0.016."""
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
+RENDERER = 1
+"""Raised when the same seed and index give another image."""
 
 
 class ShardError(StellarSSLError, OSError):
@@ -77,7 +82,11 @@ def _render_shard(path: Path, number: int, options: dict) -> tuple[str, str]:
     rows = np.empty((high - low, 3, size, size), np.float16)
     for row, index in zip(rows, range(low, high), strict=True):
         image, _ = render_indexed(
-            index, kind=options["kind"], size=size, n_points=options["n_points"], seed=options["seed"]
+            index,
+            kind=options["kind"],
+            size=size,
+            n_points=options["n_points"],
+            seed=options["seed"],
         )
         row[:] = image.maps - np.reshape(options["offsets"], (3, 1, 1))
     with atomic_path(path / name, overwrite=True) as temporary:
@@ -86,15 +95,31 @@ def _render_shard(path: Path, number: int, options: dict) -> tuple[str, str]:
     return name, digest
 
 
-def _adopt(path: Path, manifest: dict) -> None:
-    """Take up shards that were finished but not yet written into the manifest; drop lost ones."""
-    options, shards = manifest["options"], {}
-    n_shards = -(-options["n"] // options["shard_size"])
-    for number in range(n_shards):
-        name = _shard_name(number)
-        if (path / name).exists():
-            shards[name] = manifest["shards"].get(name) or file_sha256(path / name)
-    manifest["shards"] = shards
+def _extends(old: dict, new: dict) -> bool:
+    """Whether ``new`` asks for the flames of ``old`` and more, so that its shards still hold."""
+    more = new["n"] >= old["n"] and (new["n"] == old["n"] or old["n"] % old["shard_size"] == 0)
+    return more and old | {"n": new["n"]} == new
+
+
+def _adopt(path: Path, manifest: dict) -> list[int]:
+    """Take stock of what is there: return the numbers of the shards that are to be rendered.
+
+    A shard that was finished but not written into the manifest is taken up; one that is damaged
+    or lost is not.
+    """
+    options, recorded, todo = manifest["options"], manifest["shards"], []
+    manifest["shards"] = {}
+    for number in range(-(-options["n"] // options["shard_size"])):
+        file = path / _shard_name(number)
+        digest = file_sha256(file) if file.exists() else None
+        if digest is None or recorded.get(file.name, digest) != digest:
+            if digest is not None:
+                message = f"{file} was damaged (sha256) and is rendered again"
+                warnings.warn(message, StellarSSLWarning, stacklevel=3)
+            todo.append(number)
+        else:
+            manifest["shards"][file.name] = digest
+    return todo
 
 
 def render_shards(
@@ -114,9 +139,9 @@ def render_shards(
     Parameters
     ----------
     path : path-like
-        Folder of the shards; made if need be.
+        Folder of the shards; made if need be. The shards there are checked and kept.
     n : int
-        How many flames.
+        How many flames. A finished folder of full shards may be extended.
     kind : {"moments", "rgb", "affine", "fbm"}, optional
         What kind of image.
     size : int, optional
@@ -142,40 +167,51 @@ def render_shards(
     InputError
         If the folder holds flames of other options.
     ShardError
-        If the disk is full or a file cannot be written; what is finished is kept.
+        If the disk is full, a file cannot be written or a worker is killed; what is finished is
+        kept.
     """
     path = Path(path)
     size, n_points = check_options(kind, size, n_points)
+    for name, value in (("n", n), ("n_workers", n_workers), ("shard_size", shard_size)):
+        if not (isinstance(value, int) and value >= 1):
+            raise InputError(name, "must be a whole number above zero", value)
     options = {
-        "format": _FORMAT, "n": n, "kind": kind, "size": size, "n_points": n_points,
-        "seed": seed, "shard_size": shard_size,
+        "format": _FORMAT, "renderer": RENDERER, "n": n, "kind": kind, "size": size,
+        "n_points": n_points, "seed": seed, "shard_size": shard_size,
         "offsets": list(OFFSETS) if kind != "rgb" else [0.0, 0.0, 0.0],
     }  # fmt: skip
     manifest = {"options": options, "shards": {}}
     if (path / _MANIFEST).exists():
         manifest = read_manifest(path)
-        if manifest["options"] != options:
-            raise InputError("path", f"holds flames of other options: {manifest['options']}", options)
+        if not _extends(manifest["options"], options):
+            raise InputError(
+                "path", f"must not hold flames of other options ({manifest['options']})", options
+            )
+        manifest["options"] = options
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _adopt(path, manifest)
+        todo = _adopt(path, manifest)
         _write_manifest(path, manifest)
-        todo = [
-            k for k in range(-(-n // shard_size)) if _shard_name(k) not in manifest["shards"]
-        ]
         for name, digest in progress_bar(
             _render_all(path, todo, options, n_workers), "flames", total=len(todo), show=progress
         ):
             manifest["shards"][name] = digest
             _write_manifest(path, manifest)
     except OSError as error:
+        reason = error.strerror or error
         raise ShardError(
-            f"{path}: cannot write flames ({error.strerror or error}); what is finished is kept"
+            f"{path}: cannot write flames ({reason}); finished shards are kept"
+        ) from error
+    except BrokenProcessPool as error:
+        raise ShardError(
+            f"{path}: a worker was killed; finished shards are kept, call again to go on"
         ) from error
     return path
 
 
-def _render_all(path: Path, todo: list[int], options: dict, n_workers: int):
+def _render_all(
+    path: Path, todo: list[int], options: dict, n_workers: int
+) -> Iterator[tuple[str, str]]:
     if n_workers == 1:
         yield from (_render_shard(path, number, options) for number in todo)
         return
@@ -222,7 +258,9 @@ def open_shards(path: str | os.PathLike, *, verify: bool = False) -> tuple[list[
         try:
             rows = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise ShardError(f"{file} is missing or damaged: delete it and call render_shards again") from error
+            raise ShardError(
+                f"{file} is missing or damaged: delete it and call render_shards again"
+            ) from error
         if rows.shape != (high - low, 3, options["size"], options["size"]):
             raise ShardError(f"{file} is damaged: delete it and call render_shards again")
         shards.append(rows)

@@ -13,7 +13,7 @@ _ENOUGH = 16.0
 
 
 @njit(**_OPTIONS)
-def _blur(image, sigma, out):  # noqa: ANN001, ANN202
+def _blur(image, sigma, out):
     """Add ``image`` under a Gaussian beam to ``out``; mirrored at the edges."""
     size = image.shape[0]
     reach = min(int(3 * sigma + 1), size - 1)
@@ -41,7 +41,7 @@ def _blur(image, sigma, out):  # noqa: ANN001, ANN202
 
 
 @njit(**_OPTIONS)
-def _box_down(image, reach, out):  # noqa: ANN001, ANN202
+def _box_down(image, reach, out):
     """Take the mean of 2 reach + 1 rows; mirrored at the edges."""
     size = image.shape[0]
     total = np.zeros(size)
@@ -57,7 +57,7 @@ def _box_down(image, reach, out):  # noqa: ANN001, ANN202
 
 
 @njit(**_OPTIONS)
-def add_wide_beam(planes, sigma, share, out):  # noqa: ANN001, ANN201
+def add_wide_beam(planes, sigma, share, out):
     """Add ``share`` of each plane under three box means each way, of ``sigma`` or nearly so.
 
     Parameters
@@ -82,8 +82,8 @@ def add_wide_beam(planes, sigma, share, out):  # noqa: ANN001, ANN201
 
 
 @njit(**_OPTIONS)
-def add_adaptive_beam(planes, sigma, share, out):  # noqa: ANN001, ANN201
-    """Add ``share`` of each plane under a beam that is wider where the first plane's counts are few.
+def add_adaptive_beam(planes, sigma, share, out):
+    """Add ``share`` of each plane under a beam that is wider where counts are few.
 
     A pixel keeps the beam ``sigma`` where there are 16 points in it or more; where there are fewer
     its points pass on to beams of twice and four times that. Nothing is lost.
