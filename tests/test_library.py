@@ -110,10 +110,13 @@ def test_labels(library):
         ({"v_los": np.ones((3, 64, 64)) * KMS}, "n_h: must be as many maps as v_los and sigma_v"),
         ({"sigma_v": np.full((12, 64, 64), np.nan) * KMS}, "sigma_v: must be finite everywhere"),
         ({"n_h": np.zeros((12, 64, 64)) * u.cm**-2}, "n_h: must be above zero"),
-        ({"mass": np.ones(12)}, "mass: must be in a unit convertible to solMass"),
+        ({"mass": np.ones(12)}, "mass: must be a quantity convertible to 'solMass'"),
         ({"mass": -np.ones(12) * u.Msun}, "mass: must be above zero, or NaN"),
         ({"group": ["a", "b"]}, "group: must hold one value for each of the 12 maps; got"),
         ({"columns": {"colour": 1}}, "columns: must be among sim, star, .*; got 'colour'"),
+        ({"columns": {"depth": np.ones(12)}}, "depth: must be a quantity convertible to 'pc'"),
+        ({"group": ["a"] * 12}, "group: must name rows of the same has_star; got 'a'"),
+        ({"clump": list("abababababab")}, "group: must name rows of the same clump; got"),
     ],
 )
 def test_refuses_inputs(changes, message):

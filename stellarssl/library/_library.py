@@ -15,6 +15,7 @@ from astropy.table import QTable
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError
 from stellarssl.encoder import Encoder, Features
 from stellarssl.library import _cache, _io
+from stellarssl.library._inputs import N_PIXELS, labelled, stacked
 from stellarssl.library._tokens import TokenStatistics, token_statistics
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import Scalars, gas_mass, tile_scalars
@@ -28,7 +29,6 @@ TILE_WIDTH = 0.5 * u.pc
 """The side of every row's maps."""
 
 _SHIPPED = Path(__file__).parents[1] / "data" / "library" / "simulations.fits"
-_N_PIXELS = 64
 _N_VIEWS = 4  # quarter turns; the mirror images double the time
 
 
@@ -218,9 +218,9 @@ class ReferenceLibrary:
         >>> ReferenceLibrary.from_maps(n_h, v_los, sigma_v, mass, ["a", "a", "b", "none"])
         <ReferenceLibrary of 4 maps of 2 stars, ...>
         """
-        maps = _stacked(n_h, v_los, sigma_v)
-        table = _labelled(len(maps), mass, group, clump, columns or {})
-        table["gas_mass"] = gas_mass(maps, TILE_WIDTH / _N_PIXELS)
+        maps = stacked(n_h, v_los, sigma_v)
+        table = labelled(len(maps), mass, group, clump, columns or {})
+        table["gas_mass"] = gas_mass(maps, TILE_WIDTH / N_PIXELS)
         return cls(table, maps, Scalars(*tile_scalars(maps)), meta=dict(meta or {}))
 
     # choosing rows
@@ -448,62 +448,3 @@ def _default(kind: type[ReferenceLibrary]) -> ReferenceLibrary:
     for array in (library.maps, library.scalars.array, library.features.array):
         array.flags.writeable = False
     return library
-
-
-def _stacked(n_h: u.Quantity, v_los: u.Quantity, sigma_v: u.Quantity) -> np.ndarray:
-    """Check maps and stack them, velocities relative to each map's column-weighted mean."""
-    arrays = []
-    for name, value, unit in (("n_h", n_h, u.cm**-2), ("v_los", v_los, u.km / u.s),
-                              ("sigma_v", sigma_v, u.km / u.s)):  # fmt: skip
-        try:
-            array = u.Quantity(value).to_value(unit).astype(np.float64)
-        except (u.UnitConversionError, TypeError) as error:
-            raise InputError(name, f"must be maps in a unit convertible to {unit}") from error
-        if array.ndim != 3 or array.shape[1:] != (_N_PIXELS, _N_PIXELS):
-            raise InputError(name, f"must have shape (n, {_N_PIXELS}, {_N_PIXELS})", array.shape)
-        if not np.isfinite(array).all():
-            raise InputError(name, "must be finite everywhere")
-        arrays.append(array)
-    if len({len(array) for array in arrays}) > 1:
-        raise InputError("n_h", "must be as many maps as v_los and sigma_v", len(arrays[0]))
-    column, velocity, sigma = arrays
-    if not (column > 0).all() or not (sigma >= 0).all():
-        raise InputError("n_h", "must be above zero, and sigma_v not below it")
-    mean = (column * velocity).sum(axis=(1, 2)) / column.sum(axis=(1, 2))
-    velocity = velocity - mean[:, None, None]
-    return np.stack([np.log10(column), velocity, sigma], axis=1).astype(np.float32)
-
-
-def _labelled(
-    n: int, mass: u.Quantity, group: Sequence, clump: Sequence | None, columns: dict
-) -> QTable:
-    """Check labels and put them into a table with every column."""
-    try:
-        mass = u.Quantity(mass).to(u.solMass)
-    except (u.UnitConversionError, TypeError) as error:
-        raise InputError("mass", "must be in a unit convertible to solMass") from error
-    has_star = np.isfinite(mass.value)
-    if not (mass.value[has_star] > 0).all():
-        raise InputError("mass", "must be above zero, or NaN where there is no star")
-    defaults = {
-        "sim": np.full(n, "user"),
-        "star": np.where(has_star, 0, -1),
-        "group": group,
-        "clump": group if clump is None else clump,
-        "output": np.zeros(n, dtype=int),
-        "time": np.full(n, np.nan) * u.Myr,
-        "axis": np.full(n, ""),
-        "mass": mass,
-        "age": np.full(n, np.nan) * u.Myr,
-        "has_star": has_star,
-        "depth": np.full(n, 0.5) * u.pc,
-    }
-    for name in columns:
-        if name not in defaults:
-            raise InputError("columns", f"must be among {', '.join(defaults)}", name)
-    table = QTable()
-    for name, value in (defaults | columns).items():
-        if np.shape(value) != (n,):
-            raise InputError(name, f"must hold one value for each of the {n} maps", np.shape(value))
-        table[name] = np.asarray(value).astype(str) if name in ("group", "clump") else value
-    return table

@@ -1,0 +1,94 @@
+"""What a user's own maps and labels must be like."""
+
+from collections.abc import Sequence
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable
+
+from stellarssl._utils.exceptions import InputError
+from stellarssl._utils.quantities import as_quantity
+
+__all__ = ["N_PIXELS", "labelled", "stacked"]
+
+N_PIXELS = 64
+"""Along a map's side."""
+
+_COLUMNS = (
+    "sim", "star", "group", "clump", "output", "time", "axis", "mass", "age", "has_star", "depth",
+)  # fmt: skip
+
+
+def stacked(n_h: u.Quantity, v_los: u.Quantity, sigma_v: u.Quantity) -> np.ndarray:
+    """Check maps and stack them, velocities relative to each map's column-weighted mean."""
+    arrays = []
+    for name, value, unit in (("n_h", n_h, u.cm**-2), ("v_los", v_los, u.km / u.s),
+                              ("sigma_v", sigma_v, u.km / u.s)):  # fmt: skip
+        try:
+            array = u.Quantity(value).to_value(unit).astype(np.float64)
+        except (u.UnitConversionError, TypeError) as error:
+            raise InputError(name, f"must be maps in a unit convertible to {unit}") from error
+        if array.ndim != 3 or array.shape[1:] != (N_PIXELS, N_PIXELS):
+            raise InputError(name, f"must have shape (n, {N_PIXELS}, {N_PIXELS})", array.shape)
+        if not np.isfinite(array).all():
+            raise InputError(name, "must be finite everywhere")
+        arrays.append(array)
+    if len({len(array) for array in arrays}) > 1:
+        raise InputError("n_h", "must be as many maps as v_los and sigma_v", len(arrays[0]))
+    column, velocity, sigma = arrays
+    if not (column > 0).all() or not (sigma >= 0).all():
+        raise InputError("n_h", "must be above zero, and sigma_v not below it")
+    mean = (column * velocity).sum(axis=(1, 2)) / column.sum(axis=(1, 2))
+    velocity = velocity - mean[:, None, None]
+    return np.stack([np.log10(column), velocity, sigma], axis=1).astype(np.float32)
+
+
+def labelled(
+    n: int, mass: u.Quantity, group: Sequence, clump: Sequence | None, columns: dict
+) -> QTable:
+    """Check labels and put them into a table with every column."""
+    mass = as_quantity("mass", mass, u.solMass, positive=False)
+    has_star = np.isfinite(mass.value)
+    if not (mass.value[has_star] > 0).all():
+        raise InputError("mass", "must be above zero, or NaN where there is no star")
+    optional = {
+        "sim": np.full(n, "user"),
+        "star": np.where(has_star, 0, -1),
+        "output": np.zeros(n, dtype=int),
+        "time": np.full(n, np.nan) * u.Myr,
+        "axis": np.full(n, ""),
+        "age": np.full(n, np.nan) * u.Myr,
+        "depth": np.full(n, 0.5) * u.pc,
+    }
+    for name in columns:
+        if name not in optional:
+            raise InputError("columns", f"must be among {', '.join(optional)}", name)
+    values = optional | columns
+    for name, unit in (("time", u.Myr), ("age", u.Myr), ("depth", u.pc)):
+        values[name] = as_quantity(name, values[name], unit, positive=False)
+    values |= {
+        "group": group,
+        "clump": group if clump is None else clump,
+        "mass": mass,
+        "has_star": has_star,
+    }
+    table = QTable()
+    for name in _COLUMNS:
+        if np.shape(values[name]) != (n,):
+            rule = f"must hold one value for each of the {n} maps"
+            raise InputError(name, rule, np.shape(values[name]))
+        text = name in ("sim", "group", "clump", "axis")
+        table[name] = np.asarray(values[name]).astype(str) if text else values[name]
+    _check_groups(table)
+    return table
+
+
+def _check_groups(table: QTable) -> None:
+    """Refuse a name that stands for two things, as a star's number in two runs would."""
+    n_groups = len(np.unique(table["group"]))
+    for name in ("sim", "clump", "has_star"):
+        pairs = set(zip(table["group"], table[name].astype(str), strict=True))
+        if len(pairs) > n_groups:
+            names = [group for group, _ in pairs]
+            twice = next(group for group in names if names.count(group) > 1)
+            raise InputError("group", f"must name rows of the same {name}", str(twice))
