@@ -33,7 +33,7 @@ def train(
     Parameters
     ----------
     preset : str or path-like
-        One of `PRESETS`, or a TOML file with the same sections.
+        One of ``PRESETS``, or a TOML file with the same sections.
     output : path-like
         Folder of the checkpoints and the log.
     data : path-like, optional

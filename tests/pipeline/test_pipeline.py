@@ -1,4 +1,4 @@
-"""From the shipped demo cube to masses and segments, with a small library and an untrained encoder."""
+"""From the shipped demo cube to masses and segments, with a small library and random weights."""
 
 import astropy.units as u
 import numpy as np

@@ -1,4 +1,4 @@
-"""flam3's XML, the format that flames are exchanged in."""
+"""The XML of flam3, the format that flames are exchanged in."""
 
 import os
 from collections.abc import Iterable

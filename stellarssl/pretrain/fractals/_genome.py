@@ -151,7 +151,13 @@ class FlameGenome:
         return replace(self, maps=maps, final=final)
 
     def to_json(self) -> str:
-        """Return the genome as JSON."""
+        """Return the genome as JSON.
+
+        Returns
+        -------
+        text : str
+            What `from_json` reads.
+        """
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
@@ -216,7 +222,15 @@ class FlameGenome:
         return cls.from_json(Path(path).read_text())
 
     def program(self) -> tuple[tuple, np.ndarray]:
-        """Return the arrays that the renderer reads, and the maps' cumulated probabilities."""
+        """Return what the renderer reads.
+
+        Returns
+        -------
+        program : tuple of ndarray
+            The maps and their variations, as arrays that compiled code reads.
+        probabilities : ndarray
+            The maps' cumulated probabilities.
+        """
         maps = self.maps if self.final is None else (*self.maps, self.final)
         operations = [(m, *v) for m in maps for v in m.variations if v[1] != 0]
         parameters = np.zeros((len(operations), N_PARAMETERS))

@@ -95,9 +95,9 @@ def render_flame(
 
     Examples
     --------
-    >>> image = render_flame(FlameGenome.random(0, 1), size=32, n_points=20_000)
+    >>> image = render_flame(FlameGenome.random(0, 0), size=64)
     >>> image.maps.shape, image.valid.dtype
-    ((3, 32, 32), dtype('bool'))
+    ((3, 64, 64), dtype('bool'))
     """
     if kind not in ("moments", "rgb"):
         raise InputError("kind", "must be 'moments' or 'rgb'", kind)
