@@ -477,6 +477,8 @@ def test_no_segment_is_smaller_than_the_beam(encoder, library):
     result = PCASegmenter(encoder, library, n_segments=1).segment(blobs(beam=beam))
     sizes = ndimage.sum(blobs().mask, *[ndimage.label(blobs().mask)[0]], [1, 2, 3])
     assert len(result.table) == np.count_nonzero(sizes >= area) < 3
+    # 64 pixels of 0.0078125 pc at 140 pc are 737 arcsec
+    assert result.table.meta["beams_per_window"] == pytest.approx(737 / 400, abs=0.01)
 
 
 def test_specks_of_noise_are_no_segments(encoder, library):

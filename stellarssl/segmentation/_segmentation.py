@@ -109,7 +109,7 @@ class Segmentation:
         writers = (
             self._write_png,
             lambda path: self._hdu(self.labels, "segment").writeto(path, checksum=True),
-            lambda path: self._hdu(self.components, "").writeto(path, checksum=True),
+            lambda path: self._hdu(self.components, "component").writeto(path, checksum=True),
             # ten decimals: below a microarcsecond, so that no pixel changes sides
             lambda path: regions.write(path, format="ds9", precision=10),
             lambda path: path.write_text(crtf_text(regions), encoding="ascii"),
@@ -129,6 +129,5 @@ class Segmentation:
         if data.ndim == 3:
             header["WCSAXES"] = 3
             header.update({"CTYPE3": "COMPONENT", "CRPIX3": 1.0, "CRVAL3": 1.0, "CDELT3": 1.0})
-        if btype:
-            header["BTYPE"] = btype
+        header["BTYPE"] = btype
         return fits.PrimaryHDU(data, header)

@@ -104,7 +104,6 @@ class PCASegmenter:
         tokens = self.library.tokens
         distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
         grid = tile_grid(maps, distance=distance)
-        patch = WINDOW // len(tokens.mean)
         extended = mirrored_beyond(grid.maps, grid.covered)
         blended = blended_components(
             extended, grid.detected, self.encoder, tokens, step=self.step, progress=progress
@@ -113,18 +112,24 @@ class PCASegmenter:
         beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(grid.wcs)).decompose().value
         kinds = find_kinds(components, self.n_segments, self.random_state)
         kinds = by_column(kinds, maps.n_hi.to_value(u.cm**-2))
+        patch = WINDOW // len(tokens.mean)
         smallest = max(patch**2, beam) * (_pixel(grid.wcs) / _pixel(maps.wcs)).value
         labels = connected_pieces(kinds, smallest)
         rgb = np.where(np.isfinite(components), np.clip(components, 0, 1), 1).transpose(1, 2, 0)
         table = segment_table(labels, kinds, components, maps, distance)
-        table.meta |= self._record(maps, distance)
+        table.meta |= self._record(maps, grid, distance)
         return Segmentation(np.ascontiguousarray(rgb), labels, components, maps.wcs, table)
 
-    def _record(self, maps: MomentMaps, distance: u.Quantity | None) -> dict:
+    def _record(self, maps: MomentMaps, grid: GridMaps, distance: u.Quantity | None) -> dict:
         """Say where the segments came from."""
-        return {
-            **provenance(),
+        record = {}
+        if maps.beam is not None:
+            window = WINDOW * np.sqrt(_pixel(grid.wcs)).to_value(u.rad)
+            width = np.sqrt(maps.beam.major * maps.beam.minor).to_value(u.rad)
+            record["beams_per_window"] = round(float(window / width), 2)
+        return record | {
             **maps.meta,
+            **provenance(),
             "distance": "none: native pixels" if distance is None else str(distance),
             "tracer": maps.tracer.name,
             "encoder": self.encoder.name,
