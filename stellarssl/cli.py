@@ -124,6 +124,7 @@ def _demo(options: argparse.Namespace) -> int:
     status = _finish(analysis, options)
     if analysis.masses is not None:
         _print_table(stellarssl.compare(analysis.masses, stars))
+    if analysis.masses is not None and not analysis.masses["mass"].mask.all():
         print(
             stellarssl.write_comparison(
                 analysis.masses, stars, _output(options), overwrite=options.overwrite

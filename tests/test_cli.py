@@ -4,11 +4,13 @@ import shutil
 import subprocess
 
 import astropy.units as u
+import matplotlib.image as mpl_image
 import numpy as np
 import pytest
 from astropy.config.paths import set_temp_cache
 from astropy.io import fits
 from astropy.table import QTable, Table
+from astropy.utils.masked import Masked
 from regions import Regions
 
 import stellarssl
@@ -56,7 +58,7 @@ def test_analyze_writes_what_opens_elsewhere(cube, tmp_path, capsys):
     np.testing.assert_array_equal(np.ma.getmaskarray(export["mass"]), record["mass"].mask)
     regions = Regions.read(out / "segments.reg")
     segments = QTable.read(out / "segments.ecsv")
-    assert [r.meta["text"] for r in regions] == [str(name) for name in segments["id"]]
+    assert [str(r.meta["text"]) for r in regions] == [str(name) for name in segments["id"]]
 
 
 @pytest.mark.skipif(shutil.which("fitsverify") is None, reason="fitsverify is not installed")
@@ -158,6 +160,17 @@ def test_demo_prints_the_truth_beside_the_estimate(tmp_path, monkeypatch, capsys
     assert main(["demo", "--output", str(tmp_path / "demo")]) == 0
     out = capsys.readouterr().out
     assert "true_mass" in out
-    assert (tmp_path / "demo" / "comparison.png").is_file()
+    assert (tmp_path / "demo" / "masses.png").is_file()
     stars = QTable.read(stellarssl.demo_files()[1])
     assert all(str(name) in out for name in stars["id"])
+
+
+def test_a_picture_of_truth_beside_estimate(tmp_path):
+    stars = QTable.read(stellarssl.demo_files()[1])
+    masses = QTable({"id": stars["id"]})
+    factors = {"": 1, "_lower": 0.5, "_upper": 2, "_lower_95": 0.2, "_upper_95": 5}
+    for end, factor in factors.items():
+        masses[f"mass{end}"] = Masked(factor * stars["mass"], mask=np.arange(len(stars)) == 0)
+    path = stellarssl.write_comparison(masses, stars, tmp_path)
+    assert path == tmp_path / "comparison.png"
+    assert mpl_image.imread(path).std() > 0
