@@ -4,7 +4,7 @@
 
 Every star is kept, at fewer times than the simulations hold. From the samples, 0.5 pc deep, come
 the stars of all runs; from the whole boxes, 4 pc deep, those of one run again as a telescope sees
-them, and column peaks that have no star.
+them, and column peaks with a star and without.
 """
 
 import argparse
@@ -26,8 +26,11 @@ from stellarssl.tiles import Scalars, peak_pixels, tile_scalars
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ("s1", "s2", "s4")
 BOX, TILE, PIXEL = 4.0, 0.5, 0.0078125  # pc
+APART = 0.1  # pc: a peak with no star nearer than this, in projection, has none
 CHANNELS = ("LOG_N_HI", "V_LOS", "SIGMA_V")
-COLUMNS = ("sim", "star", "group", "clump", "output", "time", "axis", "mass", "age", "depth")
+COLUMNS = (
+    "sim", "star", "group", "clump", "output", "time", "axis", "mass", "age", "depth", "from_peak",
+)  # fmt: skip
 
 
 def evenly(values, n):
@@ -80,7 +83,7 @@ def stars_of_samples(folder, run, per_star):
             "depth": np.full(len(samples), TILE),
         }
     )
-    labels["sim"] = run
+    labels["sim"], labels["from_peak"] = run, False
     labels["group"] = [f"{run}/{star}" for star in labels["star"]]
     labels["clump"] = [f"{run}/clump{clump_of[star]}" for star in labels["star"]]
     return maps, labels, clump_of
@@ -92,23 +95,19 @@ def cut(box, x, y):
     return box.take(rows, axis=-2, mode="wrap").take(columns, axis=-1, mode="wrap")
 
 
-def starless_peaks(boxes, info, sinks, away):
-    """Find the column peaks with no star within `away` pixels, and link them through time."""
+def column_peaks(boxes, info, sinks):
+    """Find the column peaks of each box, highest first, and the star nearest to each."""
     peaks = []
     for i, box in enumerate(boxes):
-        own = sinks[sinks["box"] == i]
-        xy = peak_pixels(10.0 ** (box[0] - 22), min_separation=0.1 / PIXEL, periodic=True)
-        tree = cKDTree(np.stack([own["x_pix"], own["y_pix"]], axis=1) % 512, boxsize=512)
-        xy = xy[tree.query(xy)[0] >= away]
-        rank = np.arange(len(xy))
-        peaks.append(
-            Table({"box": np.full(len(xy), i), "x": xy[:, 0], "y": xy[:, 1], "rank": rank})
-        )
+        own = np.flatnonzero(sinks["box"] == i)
+        xy = peak_pixels(10.0 ** (box[0] - 22), min_separation=APART / PIXEL, periodic=True)
+        places = np.stack([sinks["x_pix"][own], sinks["y_pix"][own]], axis=1) % 512
+        apart, nearest = cKDTree(places, boxsize=512).query(xy)
+        columns = {"x": xy[:, 0], "y": xy[:, 1], "apart": apart * PIXEL, "sink": own[nearest]}
+        peaks.append(Table({"box": np.full(len(xy), i)} | columns))
     peaks = vstack(peaks)
-    peaks["axis"], peaks["output"], peaks["time"] = (
-        info[name][peaks["box"]] for name in ("axis", "output", "time")
-    )
-    peaks["clump"] = linked(peaks, np.unique(info["output"]))
+    for name in ("axis", "output", "time"):
+        peaks[name] = info[name][peaks["box"]]
     return peaks
 
 
@@ -131,36 +130,58 @@ def linked(peaks, outputs, reach=0.15):
     return connected_components(links, directed=False)[1]
 
 
+def some_of_each_box(peaks, per_box):
+    """Choose peaks of each box: half of them the highest, half drawn from the others."""
+    rng = np.random.default_rng(0)
+    chosen = []
+    for i in np.unique(peaks["box"]):
+        own = np.flatnonzero(peaks["box"] == i)
+        rest = rng.choice(own[per_box // 2 :], per_box - per_box // 2, replace=False)
+        chosen.append(np.concatenate([own[: per_box // 2], rest]))
+    return peaks[np.concatenate(chosen)]
+
+
+def labelled(rows, run, sinks, clump_of):
+    """Label rows with the stars of the same length, or with none."""
+    labels = Table({name: rows[name] for name in ("output", "time", "axis")})
+    if sinks is None:
+        labels["mass"] = labels["age"] = np.nan
+        labels["star"] = -1
+        labels["group"] = [f"{run}/starless{row['axis']}{row['clump']}" for row in rows]
+        labels["clump"] = labels["group"]
+    else:
+        labels["mass"], labels["age"], labels["star"] = (
+            sinks[name] for name in ("mass", "age", "sink_id")
+        )
+        labels["group"] = [f"{run}/{star}" for star in sinks["sink_id"]]
+        labels["clump"] = [f"{run}/clump{clump_of[star]}" for star in sinks["sink_id"]]
+    return labels
+
+
 def rows_of_boxes(folder, run, clump_of, per_star, per_box):
-    """Cut whole-depth tiles: stars, and starless peaks (half the highest, half of all)."""
+    """Cut whole-depth tiles: about stars, about column peaks by a star, and about those by none."""
     with fits.open(folder / f"{run}_boxes.fits") as hdus:
         boxes = np.stack([hdus[name].data for name in CHANNELS], axis=1).astype(np.float32)
         info, sinks = Table(hdus["BOXES"].data), Table(hdus["SINKS"].data)
     for name in ("axis", "output", "time"):
         sinks[name] = info[name][sinks["box"]]
     stars = sinks[thinned(sinks["sink_id"], sinks["output"], per_star)]
-    rng = np.random.default_rng(0)
-    peaks = starless_peaks(boxes, info, sinks, 0.1 / PIXEL)
-    chosen = []
-    for i in range(len(boxes)):
-        own = np.flatnonzero(peaks["box"] == i)
-        own = own[np.argsort(peaks["rank"][own])]
-        rest = rng.choice(own[per_box // 2 :], per_box - per_box // 2, replace=False)
-        chosen.append(np.concatenate([own[: per_box // 2], rest]))
-    peaks = peaks[np.concatenate(chosen)]
+    peaks = column_peaks(boxes, info, sinks)
+    starless, hosts = peaks[peaks["apart"] >= APART], peaks[peaks["apart"] < APART]
+    starless["clump"] = linked(starless, np.unique(info["output"]))
+    starless = some_of_each_box(starless, per_box)
+    hosts = hosts[thinned(sinks["sink_id"][hosts["sink"]], hosts["output"], per_star)]
     maps = [cut(boxes[s["box"]], s["x_pix"], s["y_pix"]) for s in stars]
-    maps += [cut(boxes[p["box"]], p["x"], p["y"]) for p in peaks]
-    with_star = Table({name: stars[name] for name in ("output", "time", "axis", "mass", "age")})
-    with_star["star"] = stars["sink_id"]
-    with_star["group"] = [f"{run}/{star}" for star in stars["sink_id"]]
-    with_star["clump"] = [f"{run}/clump{clump_of[star]}" for star in stars["sink_id"]]
-    without = Table({name: peaks[name] for name in ("output", "time", "axis")})
-    without["mass"] = without["age"] = np.nan
-    without["star"] = -1
-    without["group"] = [f"{run}/starless{p['axis']}{p['clump']}" for p in peaks]
-    without["clump"] = without["group"]
-    labels = vstack([with_star, without])
+    maps += [cut(boxes[p["box"]], p["x"], p["y"]) for p in vstack([hosts, starless])]
+    labels = vstack(
+        [
+            labelled(stars, run, stars, clump_of),
+            labelled(hosts, run, sinks[hosts["sink"]], clump_of),
+            labelled(starless, run, None, clump_of),
+        ]
+    )
     labels["sim"], labels["depth"] = run, BOX
+    labels["from_peak"] = np.arange(len(labels)) >= len(stars)
     return np.stack(maps), labels
 
 

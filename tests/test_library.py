@@ -355,6 +355,10 @@ def test_the_shipped_library(shipped):
     assert set(np.unique(table["depth"].value)) == {0.5, 4.0}
     assert (table["depth"][~stars] == 4 * u.pc).all()
     assert len(np.unique(table["group"][~stars])) > 100
+    # candidates are peaks, and stars are there about themselves and about the peak by them
+    assert table["from_peak"][~stars].all()
+    assert len(np.unique(table["group"][stars & table["from_peak"]])) == 26
+    assert len(np.unique(table["group"][stars & ~table["from_peak"]])) == 82
     # a group lies in one clump and in one run, and has a star or has none
     for name in ("clump", "sim", "has_star"):
         pairs = set(zip(table["group"], map(str, table[name]), strict=True))

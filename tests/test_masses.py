@@ -451,6 +451,23 @@ def test_star_probability_tells_the_kinds_apart(library, encoder):
     assert not table["neighbors"][:, :].max() >= np.flatnonzero(~has_star).min()
 
 
+def test_peaks_are_told_from_peaks_and_masses_from_stars(library, encoder):
+    # the first ten stars are seen again about the peak by them: masses must not come from those
+    n_stars = int(library.table["has_star"].sum())
+    rows = np.concatenate([np.arange(len(library)), np.arange(10)])
+    both = library.select(rows)
+    both.table["from_peak"] = (np.arange(len(rows)) >= len(library)) | ~both.table["has_star"]
+    reader = MassReader.fit(both, n_neighbors=3, n_components=5, scalars=True)
+    np.testing.assert_array_equal(reader.rows, np.arange(n_stars))
+    assert len(reader.presence.log_mass_) == 20
+    table = mass_table(_tiles(library.maps[:3]), both, encoder, tracer=SIMULATED)
+    assert table["neighbors"].max() < n_stars
+    apart = library.select(slice(None))
+    apart.table["from_peak"] = ~apart.table["has_star"]
+    table = mass_table(_tiles(library.maps[:1]), apart, encoder, tracer=SIMULATED)
+    assert "no_starless_reference" in _row_flags(table, 0)
+
+
 def test_star_probability_is_calibrated_for_even_odds():
     # N(1, 1) with a star and N(-1, 1) without: even odds give p = 1 / (1 + exp(-2 x)). Three more
     # features say nothing.
@@ -495,7 +512,7 @@ def test_refuses_another_encoder_and_unknown_flags(library, encoder):
     with pytest.raises(InputError, match=r"flag: must be one of .*got 'bad_luck'"):
         mass_table(tiles, library, encoder, tracer=SIMULATED, allow=["bad_luck"])
     starless = library.select(~library.table["has_star"])
-    with pytest.raises(InputError, match="library: must hold at least two maps with a star"):
+    with pytest.raises(InputError, match="library: must hold at least two maps centred on a star"):
         mass_table(tiles, starless, encoder, tracer=SIMULATED)
 
 

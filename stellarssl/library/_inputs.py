@@ -16,6 +16,7 @@ N_PIXELS = 64
 
 _COLUMNS = (
     "sim", "star", "group", "clump", "output", "time", "axis", "mass", "age", "has_star", "depth",
+    "from_peak",
 )  # fmt: skip
 
 
@@ -59,6 +60,7 @@ def labelled(
         "axis": np.full(n, ""),
         "age": np.full(n, np.nan) * u.Myr,
         "depth": np.full(n, 0.5) * u.pc,
+        "from_peak": np.zeros(n, dtype=bool),
     }
     for name in columns:
         if name not in optional:

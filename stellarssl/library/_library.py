@@ -45,7 +45,7 @@ class ReferenceLibrary:
         star or of the starless clump, which no split may part; ``clump``, the name of all that
         shares gas with it; ``output``, ``time``, ``axis``; ``mass`` of the sink (NaN without a
         star) and its ``age``; ``has_star``; ``depth`` of the gas along the line of sight;
-        ``gas_mass`` in the tile.
+        ``from_peak``, whether the tile is centred on a column peak; ``gas_mass`` in the tile.
     maps : ndarray
         float32 (n, 3, 64, 64), tiles of 0.5 pc centred on the star: log10 N_H [cm^-2], v_los
         relative to the tile's column-weighted mean and sigma_v [km/s].
@@ -194,7 +194,7 @@ class ReferenceLibrary:
             Names what shares gas: stars whose tiles overlap. The groups by default.
         columns : dict, optional
             Further columns of ``table``: ``sim`` (default ``"user"``), ``star``, ``output``,
-            ``time``, ``axis``, ``age``, ``depth`` (default 0.5 pc).
+            ``time``, ``axis``, ``age``, ``depth`` (default 0.5 pc), ``from_peak`` (default false).
         meta : dict, optional
             What shall be told of the simulations.
 

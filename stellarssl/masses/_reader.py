@@ -25,13 +25,13 @@ class MassReader:
     Attributes
     ----------
     masses : MassEstimator
-        Fitted on the rows with a star, of each simulation the deepest along the line of sight: a
-        telescope sees all of it.
+        Fitted on the rows centred on a star, of each simulation the deepest along the line of
+        sight: a telescope sees all of it.
     rows : ndarray of int
         Which rows of the library those are.
     presence : MassEstimator or None
-        Fitted on ``has_star``, on the rows as deep as the starless ones; None where the library
-        does not hold both kinds at one depth.
+        Fitted on ``has_star``, on the rows as deep as the starless ones and centred as they are,
+        on a column peak; None where the library does not hold both kinds alike.
     calibration : `~sklearn.linear_model.LogisticRegression` or None
         From the share of neighbours with a star to a probability.
     scalars : bool
@@ -58,7 +58,7 @@ class MassReader:
         Parameters
         ----------
         library : `~stellarssl.library.ReferenceLibrary`
-            With features, and two rows with a star at least.
+            With features, and two rows centred on a star at least.
         n_neighbors, n_components : int
             As for `MassEstimator`.
         scalars : bool
@@ -72,7 +72,7 @@ class MassReader:
         Raises
         ------
         InputError
-            If fewer than two rows have a star.
+            If fewer than two rows are centred on a star.
         """
         X = _columns(library.features, library.scalars, scalars_too=scalars)
         widths = [s.stop - s.start for s in library.features.blocks.values()]
@@ -80,14 +80,17 @@ class MassReader:
         has_star = np.asarray(library.table["has_star"], dtype=bool)
         group, clump = (np.asarray(library.table[name]) for name in ("group", "clump"))
         depth = library.table["depth"].to_value(u.pc)
-        rows = np.flatnonzero(has_star & _deepest(np.asarray(library.table["sim"]), depth))
+        from_peak = np.asarray(library.table["from_peak"], dtype=bool)
+        deepest = _deepest(np.asarray(library.table["sim"]), depth)
+        rows = np.flatnonzero(has_star & deepest & ~from_peak)
         if len(rows) < 2:
-            raise InputError("library", "must hold at least two maps with a star", len(rows))
+            raise InputError("library", "must hold at least two maps centred on a star", len(rows))
 
         log_mass = np.log10(library.table["mass"][rows].to_value(u.solMass))
         masses = MassEstimator(n_neighbors, n_components, block_widths=widths)
         masses.fit(X[rows], log_mass, group[rows], clump[rows])
-        alike = np.isin(depth, depth[~has_star])
+        kind = depth + 1j * from_peak
+        alike = np.isin(kind, kind[~has_star])
         if not (alike & has_star).any():
             return cls(masses, rows, None, None, scalars)
         presence = MassEstimator(_N_PRESENCE, n_components, block_widths=widths)
