@@ -129,7 +129,6 @@ def _measure_cells(
         for i in strip:
             part = sample[:, y[i] - top : y[i + 1] - top]
             measure_cells(part, factor, run_length, x, stride, cells[i], sums)
-        voxels.release()
         return sums
 
     sums = run_blocks(work, strips, plan, "noise", show=show)

@@ -87,7 +87,6 @@ def measure(
     def work(block: Block) -> float:
         rows, columns = block.read_rows, block.read_columns
         data = voxels.read(channels, rows, columns)
-        voxels.release()
         sigma = noise.block(channels, rows, columns)
         ratio = noise.factor[channels], voxels.factor[channels]
         top = block.rows.start - rows.start

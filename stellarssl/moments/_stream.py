@@ -24,6 +24,9 @@ _BLOCK = 1 << 21
 _MAPPED = 1 << 28
 """Bytes of a mapped file that may stay in this process's memory."""
 
+_TOUCHED = 1 << 24
+"""Bytes of a larger one that are read before they are given back."""
+
 _PER_VOXEL = 12
 """Bytes: the values, their levels, states and mask, a file's page and what is set aside."""
 
@@ -269,19 +272,24 @@ class Voxels:
         (v,) float64: what takes a value to K of main-beam temperature.
     silent : ndarray of bool
         (v,): channels that cannot be brought to K.
+    mapping : `~mmap.mmap` or None
+        The file behind ``data``, where it is large and mapped read-only. Its pages would count as
+        this process's memory, which would then grow with the cube: they are given back as soon
+        as they are read. The system goes on caching them.
     """
 
     data: object
     valid: object
     factor: np.ndarray
     silent: np.ndarray
+    mapping: mmap.mmap | None
 
     @classmethod
     def of(cls, cube: Cube, efficiency: float) -> "Voxels":
         """Take a cube's values, to be divided by an efficiency."""
         silent = ~np.isfinite(cube.kelvin_factor)
         factor = np.where(silent, 1.0, cube.kelvin_factor / efficiency)
-        return cls(cube.data, cube.valid, factor, silent)
+        return cls(cube.data, cube.valid, factor, silent, _mapping(cube.data))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -295,22 +303,31 @@ class Voxels:
 
     def read(self, channels: slice, rows: slice, columns: slice) -> np.ndarray:
         """Read a part, float32, with NaN where there is nothing."""
-        block = read_block(self.data, channels, rows, columns)
+        if self.mapping is None:
+            block = read_block(self.data, channels, rows, columns)
+        else:
+            block = self._read_mapped(channels, rows, columns)
         if self.valid is not None:
             block[read_block(self.valid, channels, rows, columns) == 0] = np.nan
         block[self.silent[channels]] = np.nan
         return block
 
-    def release(self) -> None:
-        """Give back the pages of a large file that is mapped read-only.
+    def _read_mapped(self, channels: slice, rows: slice, columns: slice) -> np.ndarray:
+        n_rows, n_columns = rows.stop - rows.start, columns.stop - columns.start
+        block = np.empty((channels.stop - channels.start, n_rows, n_columns), np.float32)
+        # The system maps more than is asked for: whole pages, and some beside them.
+        step = max(_TOUCHED // (n_rows * self.shape[2] * self.data.itemsize), 1)
+        for part in _pieces(len(block), step):
+            there = slice(channels.start + part.start, channels.start + part.stop)
+            block[part] = self.data[there, rows, columns]
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+        return block
 
-        They stay in the system's cache, but no longer count as this process's memory, which would
-        else grow with the cube.
-        """
-        base = self.data
-        if not isinstance(base, np.ndarray) or base.flags.writeable or base.nbytes < _MAPPED:
-            return
-        while isinstance(base, np.ndarray):
-            base = base.base
-        if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
-            base.madvise(mmap.MADV_DONTNEED)
+
+def _mapping(array: object) -> mmap.mmap | None:
+    """Return the read-only mapped file that a large array is a view of; None if it is not."""
+    if not isinstance(array, np.ndarray) or array.flags.writeable or array.nbytes < _MAPPED:
+        return None
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array if isinstance(array, mmap.mmap) and hasattr(array, "madvise") else None
