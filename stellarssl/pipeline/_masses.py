@@ -1,6 +1,7 @@
 """From a cube and positions to a table of masses."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import astropy.units as u
@@ -149,6 +150,7 @@ def _masses(
         ids=sources.id,
     )
     flags = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
+    encoder = _as_embedded(encoder, library)
     tables, rows_of = [], []
     for observation, rows in _observations(maps, tiles, library):
         seen = (
@@ -159,7 +161,7 @@ def _masses(
         table = mass_table(
             tiles[rows],
             seen,
-            encoder.astype(seen.features.dtype),
+            encoder,
             tracer=maps.tracer,
             flags=flags[rows],
             meta=_meta(maps, tiles),
@@ -168,6 +170,14 @@ def _masses(
         tables.append(table)
         rows_of.append(rows)
     return _in_order(tables, rows_of)
+
+
+def _as_embedded(encoder: Encoder, library: ReferenceLibrary) -> Encoder:
+    """Compute as the library's features were, so that every machine gives the same masses."""
+    features = library.features
+    if features is None or features.encoder_sha256 != encoder.sha256:
+        return encoder
+    return encoder.astype(features.dtype)
 
 
 def _candidates(maps: MomentMaps, distance: u.Quantity | str | None) -> Sources:
@@ -190,13 +200,17 @@ def _observations(
 ) -> list[tuple[Observation | None, np.ndarray]]:
     """Group tiles by what the telescope resolves at their distance.
 
-    None stands for a library that has been observed already, by whoever chose it.
+    None stands for a library that has been observed already, by whoever chose it. A beam wider than
+    a tile counts as wide as a tile: no mass rests on either, and smoothing takes time with width.
     """
     if library.observation is not None:
         return [(None, np.arange(len(tiles)))]
     groups: dict[Observation, list[int]] = {}
+    widest = float(tiles.maps.shape[-1])
     for i, distance in enumerate(tiles.distance):
-        groups.setdefault(Observation.of(maps, distance=distance).rounded(), []).append(i)
+        seen = Observation.of(maps, distance=distance)
+        seen = replace(seen, beam_pixels=min(seen.beam_pixels, widest)).rounded()
+        groups.setdefault(seen, []).append(i)
     return [(observation, np.array(rows)) for observation, rows in groups.items()]
 
 
