@@ -222,8 +222,10 @@ def read_block(array: object, channels: slice, rows: slice, columns: slice) -> n
     if hasattr(part, "compute"):
         # The threads are ours: one more pool in each would only contend.
         part = part.compute(scheduler="synchronous")
-    boolean = np.asarray(part).dtype == bool
-    return np.array(part, dtype=np.uint8 if boolean else np.float32, order="C")
+    part = np.asarray(part)
+    if part.dtype == bool:
+        return np.array(part, order="C").view(np.uint8)
+    return np.array(part, dtype=np.float32, order="C")
 
 
 def run_blocks(

@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from stellarssl import moment_maps
 from stellarssl._utils.exceptions import InputError, MissingInputError, NoSignalError
-from stellarssl.moments import _stream
+from stellarssl.moments import _kernel, _stream
 from stellarssl.moments._stream import available_memory, make_plan
 
 
@@ -116,6 +116,18 @@ def test_small_memory_means_more_blocks():
     plans = [make_plan((500, 200, 200), margin=3, memory_limit=m) for m in ("5 MB", "1 GB")]
     assert len(plans[0].blocks) > 10 * len(plans[1].blocks) / 2
     assert available_memory() > 10**7
+
+
+def test_kernels_compile_where_nothing_can_be_written(monkeypatch):
+    """Numba finds no place for its cache in a read-only installation without a home."""
+
+    def njit(**options):
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(_kernel, "njit", njit)
+    assert _kernel.compiled(len)([1, 2]) == 2
 
 
 def test_a_broken_block_is_not_swallowed(cloud, make_hdu, monkeypatch):
