@@ -7,17 +7,16 @@ import time
 import numpy as np
 
 
-def _seconds(code, repeats=15):
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True)
-        times.append(time.perf_counter() - start)
-    return np.median(times)
+def _seconds(code):
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - start
 
 
 def track_import():
-    return _seconds("import stellarssl") - _seconds("pass")
+    times = np.array([[_seconds("import stellarssl"), _seconds("pass")] for _ in range(20)])
+    imported, bare = times.min(axis=0)
+    return imported - bare
 
 
 track_import.unit = "s beyond bare python"
