@@ -87,7 +87,17 @@ def own_step(variation, points, uniforms, parameters):
     return out.T
 
 
-@pytest.mark.parametrize("name", sorted(VARIATIONS))
+# Each takes a second to compile where numba's cache is cold.
+FAST = {"spherical", "swirl", "julia", "pdj", "juliascope", "wedge", "whorl", "mobius", "bubble"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+        for name in sorted(VARIATIONS)
+    ],
+)
 def test_variation_equals_flam3s(flam3, name):
     variation, rng = VARIATIONS[name], np.random.default_rng(len(name))
     parameters = tuple(
@@ -115,7 +125,7 @@ FLAMES = {
 
 @pytest.mark.parametrize("name", FLAMES)
 def test_density_is_flam3s(flam3, name):
-    rng, size, n = np.random.default_rng(5), 48, 400_000
+    rng, size, n = np.random.default_rng(5), 48, 1_500_000
     maps = []
     for k, variations in enumerate(FLAMES[name]):
         c, s = rng.uniform(0.4, 0.7, 2)
@@ -169,20 +179,15 @@ def test_symmetry_is_expanded_as_flam3_expands_it(flam3, kind):
         "</flame>", f'<symmetry kind="{kind}"/></flame>'
     )
     (ours,) = from_flam3(xml)
-    samples, own = np.zeros((20_000, 4)), np.empty(3)
+    samples = np.zeros((100, 4))
     samples[0] = 0.3, 0.1, 0.5, 0.0
     flam3.iterate(flam3.parse(xml), samples)
     assert len(ours.maps) == abs(kind) + (kind < 0)
-    found = accumulate(
-        ours,
-        camera_frame(FlameGenome((FlameMap(),), camera=Camera((16, 16), (0, 0), 8)), 16),
-        size=16,
-        n_points=2000,
-    )
-    assert found[0].sum() == 2000
+    camera = Camera((16, 16), (0.0, 0.0), 4.0)
+    frame = camera_frame(FlameGenome((FlameMap(),), camera=camera), 16)
+    assert accumulate(ours, frame, size=16, n_points=2000)[0].sum() == 2000
     own = {(round(float(m.affine[0]), 6), round(float(m.affine[1]), 6)) for m in ours.maps}
     assert len(own) == len(ours.maps)
-    places = {tuple(p) for p in np.round(samples[:, :2], 5)}
     images = {(0.3, 0.1)}
     for _ in range(abs(kind) + 2):
         images |= {
@@ -193,6 +198,6 @@ def test_symmetry_is_expanded_as_flam3_expands_it(flam3, kind):
             for m in ours.maps
             for x, y in images
         }
-    assert {(round(x, 4) + 0.0, round(y, 4) + 0.0) for x, y in images} == {
-        (round(x, 4) + 0.0, round(y, 4) + 0.0) for x, y in places
-    }
+    distances = np.hypot(*(samples[:, None, :2] - np.array(sorted(images))).T)
+    assert distances.min(0).max() < 1e-3
+    assert distances.min(1).max() < 1e-3
