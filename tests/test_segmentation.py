@@ -18,12 +18,13 @@ from stellarssl._utils.exceptions import (
     EncoderMismatchError,
     InputError,
     MissingInputError,
+    NoSignalError,
     OutputExistsError,
     StellarSSLWarning,
 )
 from stellarssl.encoder import Encoder
 from stellarssl.library import TokenStatistics
-from stellarssl.moments import MomentMaps
+from stellarssl.moments import MomentMaps, moment_maps
 from stellarssl.segmentation import PCASegmenter, label_polygons, label_regions
 from stellarssl.segmentation._kinds import connected_pieces, find_kinds
 from stellarssl.segmentation._polygons import crtf_text
@@ -491,6 +492,18 @@ def test_specks_of_noise_are_no_segments(encoder, library):
     result = PCASegmenter(encoder, library).segment(few)
     assert len(result.table) == 0
     assert not result.labels.any()
+
+
+def test_a_cube_of_noise_has_no_segments(encoder, library):
+    header = sky(shape=(64, 64)).to_header()
+    header.update({"CTYPE3": "VRAD", "CUNIT3": "km/s", "CRPIX3": 1, "CRVAL3": 0, "CDELT3": 0.1})
+    header.update({"BUNIT": "K", "WCSAXES": 3, "RESTFRQ": 110.201354e9, "BMAJ": 0.01, "BMIN": 0.01})
+    noise = np.random.default_rng(0).normal(size=(40, 64, 64)).astype("f4")
+    try:
+        maps = moment_maps(fits.PrimaryHDU(noise, header), tracer="13CO")
+    except NoSignalError:
+        return
+    assert len(PCASegmenter(encoder, library).segment(maps).table) == 0
 
 
 def test_nothing_detected_is_no_segments_and_can_be_written(encoder, library, tmp_path):
