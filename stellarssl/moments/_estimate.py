@@ -127,7 +127,7 @@ def _measure_cells(
         sample = [voxels.read(run, rows, columns) for run in runs]
         sample = sample[0] if len(sample) == 1 else np.concatenate(sample)
         for i in strip:
-            part = sample[:, y[i] - top : y[i + 1] - top]
+            part = np.ascontiguousarray(sample[:, y[i] - top : y[i + 1] - top])
             measure_cells(part, factor, run_length, x, stride, cells[i], sums)
         return sums
 

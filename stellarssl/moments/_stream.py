@@ -184,7 +184,11 @@ def _block_shape(pixels: int, n_v: int, n_y: int, n_x: int, margin: int) -> tupl
     """Return rows and columns of a block that holds some pixels, margins included."""
     rows = min(pixels // n_x, max(_BLOCK // (n_v * n_x), 6 * margin, 1) + 2 * margin, n_y)
     if rows >= min(6 * margin + 1, n_y):
-        return (rows if rows == n_y else rows - 2 * margin), n_x
+        if rows == n_y:
+            return rows, n_x
+        # Odd, so that channels are not a power of two apart, which caches cannot hold.
+        odd = (rows - 2 * margin) | 1
+        return (odd if (odd + 2 * margin) * n_x <= pixels else odd - 2), n_x
     side = math.isqrt(pixels)
     rows = min(side, n_y)
     columns = min(pixels // max(rows, 1), n_x)
