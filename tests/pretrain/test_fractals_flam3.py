@@ -199,5 +199,5 @@ def test_symmetry_is_expanded_as_flam3_expands_it(flam3, kind):
             for x, y in images
         }
     distances = np.hypot(*(samples[:, None, :2] - np.array(sorted(images))).T)
-    assert distances.min(0).max() < 1e-3
-    assert distances.min(1).max() < 1e-3
+    assert distances.min(0).max() < 1e-4
+    assert distances.min(1).max() < 1e-4
