@@ -55,6 +55,7 @@ class _Branch(torch.nn.Module):
         if not torch.cuda.is_available():
             for block in vit.blocks:  # fused attention takes 1.7 times longer on short sequences
                 block.attn.fused_attn = False
+        vit.norm_pre.register_forward_hook(_as_computed)
         self.backbone = MaskedVisionTransformerTIMM(
             vit, weight_initialization="skip", pos_embed_initialization="skip"
         )
@@ -75,16 +76,33 @@ class _Branch(torch.nn.Module):
             mask = torch.cat((shown, mask.flatten(1)), 1)
         return self.backbone.encode(images, mask=mask)
 
+    def tokens_of_some(self, images: torch.Tensor, dropped: float) -> torch.Tensor:
+        """Return normalised tokens of images of which a share of the patches is left out."""
+        n_patches = images[0, 0].numel() // self.backbone.vit.patch_embed.patch_size[0] ** 2
+        drawn = torch.rand(len(images), n_patches, device=images.device).argsort(1)
+        patches = drawn[:, : max(1, round((1 - dropped) * n_patches))] + self.n_prefix
+        prefix = torch.arange(self.n_prefix, device=images.device).expand(len(images), -1)
+        return self.backbone.encode(images, idx_keep=torch.cat((prefix, patches), 1))
+
     @property
     def n_prefix(self) -> int:
         return self.backbone.vit.num_prefix_tokens
+
+
+def _as_computed(_: torch.nn.Module, __: tuple, tokens: torch.Tensor) -> torch.Tensor:
+    """Bring the residual stream to what matrices are multiplied in, so that no block casts it."""
+    kind = tokens.device.type
+    if not torch.is_autocast_enabled(kind):
+        return tokens
+    return tokens.to(torch.get_autocast_dtype(kind))
 
 
 class SelfDistillation(lightning.LightningModule):
     """DINOv2: a student learns to answer as the running mean of itself does.
 
     The student sees two large views with some patches hidden, and small ones; the teacher sees
-    the large ones whole. Everything random is drawn from (seed, step, rank), so that a run that
+    the large ones whole. Without the patch term (``ibot = 0``) patches are not hidden but left out,
+    which costs less. Everything random is drawn from (seed, step, rank), so that a run that
     was stopped goes on as if it had not been.
 
     Parameters
@@ -130,11 +148,7 @@ class SelfDistillation(lightning.LightningModule):
         temperature = self._teacher_temperature()
         terms = self.terms(*views, mask, len(flames), temperature=temperature)
         weights = self.preset.loss
-        loss = (
-            weights.dino * terms["dino"]
-            + weights.ibot * terms["ibot"]
-            + weights.koleo * terms["koleo"]
-        )
+        loss = sum(getattr(weights, name) * term for name, term in terms.items())
         record = {"loss": loss} | terms
         self.log_dict({name: value.detach() for name, value in record.items()})
         return loss
@@ -143,7 +157,7 @@ class SelfDistillation(lightning.LightningModule):
         self,
         large: torch.Tensor,
         small: torch.Tensor,
-        mask: torch.Tensor,
+        mask: torch.Tensor | None,
         n: int,
         *,
         temperature: float,
@@ -154,8 +168,8 @@ class SelfDistillation(lightning.LightningModule):
         ----------
         large, small : `~torch.Tensor`
             Views one after another: (2 n, 3, y, x) and (n_local n, 3, y, x).
-        mask : `~torch.Tensor`
-            bool (2 n, rows, columns): patches hidden from the student.
+        mask : `~torch.Tensor` or None
+            bool (2 n, rows, columns): patches hidden from the student. None is no patch term.
         n : int
             Flames in the batch.
         temperature : float
@@ -164,32 +178,44 @@ class SelfDistillation(lightning.LightningModule):
         Returns
         -------
         terms : dict
-            ``dino``, ``ibot``, ``koleo``.
+            ``dino``, ``koleo`` and, with a mask, ``ibot``.
         """
-        student, teacher, hidden = self.student, self.teacher, mask.flatten(1)
-        skip = student.n_prefix
         with torch.no_grad():
-            target = teacher.tokens(large)
-            target_class = teacher.class_head(target[:, 0]).float().unflatten(0, (2, n))
-            target_patch = teacher.patch_head(target[:, skip:][hidden]).float()
-        answer = student.tokens(large, mask)
-        classes = [answer[:, 0]]
+            target = self.teacher.tokens(large)
+            target_class = self.teacher.class_head(target[:, 0]).float().unflatten(0, (2, n))
+        if mask is None:
+            tokens = self.student.tokens_of_some(large, self.preset.loss.dropped_patches)
+        else:
+            tokens = self.student.tokens(large, mask)
+        classes = [tokens[:, 0]]
         if len(small):
-            classes.append(student.tokens(small)[:, 0])
-        answer_class = student.class_head(torch.cat(classes)).float().unflatten(0, (-1, n))
-        answer_patch = student.patch_head(answer[:, skip:][hidden]).float()
+            classes.append(self.student.tokens(small)[:, 0])
+        answer = self.student.class_head(torch.cat(classes)).float().unflatten(0, (-1, n))
+        spread = tokens[:, 0].float().unflatten(0, (2, n))
         with torch.autocast(large.device.type, enabled=False):
-            return {
-                "dino": self.loss.class_term(target_class, answer_class, temperature),
-                "ibot": self.loss.patch_term(target_patch, answer_patch, mask, temperature),
-                "koleo": self.loss.spread_term(answer[:, 0].float().unflatten(0, (2, n))),
+            terms = {
+                "dino": self.loss.class_term(target_class, answer, temperature),
+                "koleo": self.loss.spread_term(spread),
             }
+        if mask is not None:
+            terms["ibot"] = self._patch_term(target, tokens, mask, temperature)
+        return terms
+
+    def _patch_term(
+        self, target: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        skip, hidden = self.student.n_prefix, mask.flatten(1)
+        with torch.no_grad():
+            target_patch = self.teacher.patch_head(target[:, skip:][hidden]).float()
+        answer_patch = self.student.patch_head(tokens[:, skip:][hidden]).float()
+        with torch.autocast(target.device.type, enabled=False):
+            return self.loss.patch_term(target_patch, answer_patch, mask, temperature)
 
     def _seed(self) -> None:
         seed = (self.preset.data.seed << 40) + (self.global_rank << 32) + self.micro_step
         torch.manual_seed(seed)
 
-    def draw_mask(self, n: int, stage: Stage) -> torch.Tensor:
+    def draw_mask(self, n: int, stage: Stage) -> torch.Tensor | None:
         """Draw blocks of patches to hide from the student.
 
         Parameters
@@ -201,9 +227,11 @@ class SelfDistillation(lightning.LightningModule):
 
         Returns
         -------
-        mask : `~torch.Tensor`
-            bool (2 n, rows, columns).
+        mask : `~torch.Tensor` or None
+            bool (2 n, rows, columns). None without a patch term.
         """
+        if not self.preset.loss.ibot:
+            return None
         loss, grid = self.preset.loss, stage.global_size // self.preset.network.patch_size
         state = random.getstate()  # lightly draws from Python's generator
         random.seed(torch.randint(2**31, (1,)).item())

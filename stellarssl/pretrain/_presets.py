@@ -50,7 +50,11 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the three terms, centring, temperatures and masks."""
+    """Weights of the three terms, centring, temperatures, masks.
+
+    ``dropped_patches`` is the share of a large view that the student is not shown, where there is
+    no patch term.
+    """
 
     dino: float = 1.0
     ibot: float = 1.0
@@ -61,6 +65,7 @@ class LossSettings:
     teacher_warmup: float = 0.3
     masked_images: float = 0.5
     masked_patches: tuple[float, float] = (0.1, 0.5)
+    dropped_patches: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -265,6 +270,10 @@ def _checked(preset: Preset) -> Preset:
     ends = [stage.until for stage in preset.stages]
     if ends != sorted(set(ends)) or ends[-1] != 1:
         raise InputError("[[stages]] until", "must ascend to 1", ends)
+    dropped = preset.loss.dropped_patches
+    if not 0 <= dropped < 1 or (dropped and preset.loss.ibot):
+        rule = "must be at least 0 and below 1, and 0 with ibot: what is left out cannot be guessed"
+        raise InputError("[loss] dropped_patches", rule, dropped)
     if preset.loss.centring not in ("sinkhorn", "softmax"):
         raise InputError("[loss] centring", "must be sinkhorn or softmax", preset.loss.centring)
     return preset

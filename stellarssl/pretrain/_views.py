@@ -36,6 +36,10 @@ class ViewSettings:
     wander : float
         How far a crop's centre may lie from the flame's focus [edge of the crop]. The focus is a
         pixel drawn in proportion to the column; 0 makes all crops concentric.
+    zoom : tuple of float
+        How much of the flame's edge its views share in, drawn log-uniformly between the two once
+        for a flame: the scales of the stages are parts of it. Where they are near one, all views
+        show the same extent of gas, and the encoder learns that sizes matter.
     """
 
     beam: float = 4.0
@@ -43,6 +47,7 @@ class ViewSettings:
     jitter: float = 0.05
     mirror_velocity: bool = True
     wander: float = 0.5
+    zoom: tuple[float, float] = (1.0, 1.0)
 
 
 def _uniform(n: int, low: float, high: float, like: torch.Tensor) -> torch.Tensor:
@@ -110,13 +115,14 @@ def _operator(
 def _crop(
     sums: torch.Tensor,
     focus: torch.Tensor,
+    extent: torch.Tensor,
     settings: ViewSettings,
     scale: tuple[float, float],
     out: int,
 ) -> torch.Tensor:
-    """Cut one view of each flame: part of it, one of eight orientations, a beam."""
+    """Cut one view of each flame: part of its extent, one of eight orientations, a beam."""
     n, _, _, base = sums.shape
-    width = base * _uniform(n, *scale, like=sums)
+    width = extent * _uniform(n, *scale, like=sums)
     fwhm = settings.beam * _uniform(n, 0, 1, like=sums) ** 2
     operators = []
     for axis in (0, 1):
@@ -176,11 +182,13 @@ def make_views(
     """
     physical = scaling.kind == "physical"
     sums, focus = prepare_flames(flames, settings, physical=physical)
+    low, high = (math.log(value) for value in settings.zoom)
+    extent = flames.shape[-1] * torch.exp(_uniform(len(flames), low, high, like=sums))
     views = []
     for number, size, scale in plan:
         group = []
         for _ in range(number):
-            view = _crop(sums, focus, settings, scale, size)
+            view = _crop(sums, focus, extent, settings, scale, size)
             group.append(_observe(view, focus[:, 2], settings) if physical else view)
         views.append(scaling(torch.cat(group)))
     return views

@@ -45,6 +45,11 @@ def test_stages_follow_each_other(write_preset):
         ({"loss__koleo": "much"}, r"\[loss\] koleo: must be a number; got 'much'"),
         ({"views__snr": [1.0, 2.0, 3.0]}, r"\[views\] snr: must be two numbers; got"),
         ({"loss__centring": "none"}, r"\[loss\] centring: must be sinkhorn or softmax"),
+        (
+            {"loss__dropped_patches": 0.5},
+            r"\[loss\] dropped_patches: must be .* with ibot.*; got 0.5",
+        ),
+        ({"loss__dropped_patches": 1.0, "loss__ibot": 0.0}, r"dropped_patches: must .* got 1.0"),
         ({"stages": []}, r"\[\[stages\]\]: must be given at least once"),
         (
             {"stages": [{"until": 1.0, "global_size": 30, "local_size": 8}]},
@@ -62,7 +67,7 @@ def test_what_is_wrong_is_named(write_preset, changes, message):
 
 
 def test_files_that_are_no_presets(tmp_path):
-    with pytest.raises(InputError, match="preset: must be one of cpu-tiny, flames-dev, "):
+    with pytest.raises(InputError, match="preset: must be one of cpu-tiny, flames-300k, "):
         read_preset("huge")
     path = tmp_path / "bad.toml"
     path.write_text("[data\n")

@@ -59,6 +59,30 @@ def test_the_log_and_the_probes(write_preset, noise, tmp_path):
     assert 1 <= float(rows[-1]["probe_effective_rank"]) <= 64
 
 
+def test_patches_that_are_left_out(write_preset):
+    """Half of nine patches are left out; with none left out, their order tells nothing."""
+    student = _module.SelfDistillation(read_preset(write_preset())).student.eval()
+    torch.manual_seed(0)
+    images = torch.randn(3, 3, 24, 24)
+    with torch.no_grad():
+        whole, shuffled = student.tokens(images), student.tokens_of_some(images, 0.0)
+        half = student.tokens_of_some(images, 0.5)
+    assert (whole.shape[1], half.shape[1]) == (11, 6)
+    torch.testing.assert_close(shuffled[:, 0], whole[:, 0])
+    assert not torch.allclose(half[:, 0], whole[:, 0], atol=1e-3)
+
+
+def test_without_the_patch_term(write_preset, noise, tmp_path):
+    preset = write_preset(loss__ibot=0.0, loss__dropped_patches=0.5)
+    train(preset, tmp_path, precision=FULL)
+    with (tmp_path / "log" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert "ibot" not in rows[0]
+    for row in rows:
+        terms = [float(row[name]) for name in ("dino", "koleo")]
+        assert float(row["loss"]) == pytest.approx(np.dot(terms, (1.0, 0.1)), rel=1e-5)
+
+
 def test_teacher_and_student_start_equal(write_preset):
     module = _module.SelfDistillation(read_preset(write_preset()))
     student, teacher = module.student.state_dict(), module.teacher.state_dict()

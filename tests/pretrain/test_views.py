@@ -35,7 +35,7 @@ def whole(flames, settings, seed=0):
     torch.manual_seed(seed)
     size = flames.shape[-1]
     sums, focus = prepare_flames(flames, settings, physical=True)
-    view = _views._crop(sums, focus, settings, (1.0, 1.0), size)
+    view = _views._crop(sums, focus, torch.tensor(float(size)), settings, (1.0, 1.0), size)
     return _views._observe(view, focus[:, 2], settings)
 
 
@@ -162,8 +162,21 @@ def test_views_stay_inside_the_flame():
     settings = ViewSettings(beam=0, snr=(1e6, 1e6), jitter=0, wander=0.5)
     torch.manual_seed(0)
     sums, focus = prepare_flames(flames, settings, physical=True)
-    view = _views._crop(sums * 0 + 1, focus, settings, (0.2, 0.5), 16)
+    view = _views._crop(sums * 0 + 1, focus, torch.tensor(48.0), settings, (0.2, 0.5), 16)
     torch.testing.assert_close(view, torch.ones_like(view), atol=1e-4, rtol=0)
+
+
+def test_all_views_share_the_extent_of_their_flame():
+    """A quarter of 48 pixels on 24: with 0.1 km/s a pixel of the flame, 0.05 km/s a pixel."""
+    flames = uniform_flames(8)
+    flames[:, 1] = 0.1 * torch.arange(48)
+    settings = ViewSettings(beam=0, snr=(1e6, 1e6), jitter=0, mirror_velocity=False, wander=0,
+                            zoom=(0.25, 0.25))  # fmt: skip
+    torch.manual_seed(0)
+    for view in make_views(flames, settings, [(2, 24, (1.0, 1.0))], Scaling()):
+        along_x, along_y = (view[:, 1].diff(dim=dim)[:, 8:16, 8:16].abs() for dim in (2, 1))
+        steepest = torch.maximum(along_x.mean((1, 2)), along_y.mean((1, 2)))
+        torch.testing.assert_close(steepest, torch.full((16,), 0.05), atol=1e-3, rtol=0)
 
 
 def test_orientations_are_all_eight():
