@@ -27,7 +27,7 @@ from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import MassEstimator
 
-__all__ = ["SPLITS", "evaluate", "left_out_predictions", "score", "write_evaluation"]
+__all__ = ["SPLITS", "evaluate", "folds", "left_out_predictions", "score", "write_evaluation"]
 
 SPLITS = ("random", "star", "simulation")
 """Columns of the table: the paper's split, whole stars left out, whole simulations left out."""
@@ -212,7 +212,7 @@ def _scores(
 ) -> dict[str, float]:
     log_mass = np.log10(library.table["mass"].to_value(u.solMass))
     groups = np.asarray(library.table["group"])
-    predicted = left_out_predictions(estimator, X, log_mass, groups, _folds(split, library))
+    predicted = left_out_predictions(estimator, X, log_mass, groups, folds(split, library))
     counts = {"n_rows": len(log_mass), "n_stars": len(np.unique(groups))}
     return score(log_mass, predicted, groups) | counts
 
@@ -223,7 +223,22 @@ def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def _folds(split: str, library: ReferenceLibrary) -> list[tuple[np.ndarray, np.ndarray]]:
+def folds(split: str, library: ReferenceLibrary) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Divide a library's rows into those that are learnt from and those that are left out.
+
+    Parameters
+    ----------
+    split : {"random", "star", "simulation"}
+        What is left out together: nothing (four random parts), whole stars (ten parts), or a whole
+        simulation.
+    library : `~stellarssl.ReferenceLibrary`
+        Whose rows.
+
+    Returns
+    -------
+    folds : list of (train, test)
+        Row numbers; each row is left out once.
+    """
     rows = np.zeros(len(library))
     if split == "random":
         return list(KFold(4, shuffle=True, random_state=0).split(rows))
