@@ -1,7 +1,8 @@
-"""Say what training has brought: masses from an encoder's features against untrained ones, block by block.
+"""Say what training has brought: masses from trained and untrained features, block by block.
 
-R2 of log mass, pooled over the rows left out by star and by simulation, under the shipped reader. The margin over the mean
-of untrained encoders is paired, and its 95 % interval is bootstrapped over stars.
+R2 of log mass, pooled over the rows left out by star and by simulation, under the shipped reader.
+The margin over the mean of untrained encoders is paired, and its 95 % interval is bootstrapped over
+stars.
 """
 
 import argparse
