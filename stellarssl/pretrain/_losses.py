@@ -1,6 +1,7 @@
 """The three terms of DINOv2's loss, from lightly's parts."""
 
 import torch
+import torch.distributed as dist
 from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss
 from lightly.loss.swav_loss import sinkhorn
 
@@ -106,6 +107,9 @@ class DINOv2Loss(torch.nn.Module):
     @torch.no_grad()
     def _balance(logits: torch.Tensor, temperature: float) -> torch.Tensor:
         """Return logits whose softmax at this temperature is the balanced assignment."""
-        shifted = (logits - logits.max()).double()
+        highest = logits.max()  # of all processes, since their shares are summed
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(highest, dist.ReduceOp.MAX)
+        shifted = (logits - highest).double()
         share = sinkhorn(shifted, iterations=3, epsilon=temperature, gather_distributed=True)
         return (temperature * share.clamp_min(1e-300).log()).to(logits.dtype)

@@ -276,4 +276,9 @@ def _checked(preset: Preset) -> Preset:
         raise InputError("[loss] dropped_patches", rule, dropped)
     if preset.loss.centring not in ("sinkhorn", "softmax"):
         raise InputError("[loss] centring", "must be sinkhorn or softmax", preset.loss.centring)
+    recipe, kind = preset.views.recipe, preset.data.kind
+    if recipe not in ("physical", "imagenet"):
+        raise InputError("[views] recipe", "must be physical or imagenet", recipe)
+    if recipe == "imagenet" and kind != "rgb":
+        raise InputError("[views] recipe", "imagenet is for flames of kind rgb", kind)
     return preset

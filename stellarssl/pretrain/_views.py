@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from stellarssl.encoder import Scaling
+from stellarssl.pretrain._imagenet import imagenet_views
 
 __all__ = ["ViewSettings", "make_views", "prepare_flames"]
 
@@ -40,6 +41,9 @@ class ViewSettings:
         How much of the flame's edge its views share in, drawn log-uniformly between the two once
         for a flame: the scales of the stages are parts of it. Where they are near one, all views
         show the same extent of gas, and the encoder learns that sizes matter.
+    recipe : {"physical", "imagenet"}
+        ``"imagenet"`` makes the views of colours that DINO was published with instead
+        (`imagenet_views`); the settings above then do nothing.
     """
 
     beam: float = 4.0
@@ -48,6 +52,7 @@ class ViewSettings:
     mirror_velocity: bool = True
     wander: float = 0.5
     zoom: tuple[float, float] = (1.0, 1.0)
+    recipe: str = "physical"
 
 
 def _uniform(n: int, low: float, high: float, like: torch.Tensor) -> torch.Tensor:
@@ -180,6 +185,8 @@ def make_views(
     views : list of `~torch.Tensor`
         For each entry of ``plan`` its views, one after another: (number * n, 3, size, size).
     """
+    if settings.recipe == "imagenet":
+        return [scaling(view) for view in imagenet_views(flames, plan)]
     physical = scaling.kind == "physical"
     sums, focus = prepare_flames(flames, settings, physical=physical)
     low, high = (math.log(value) for value in settings.zoom)

@@ -19,6 +19,7 @@ def test_the_published_run():
     assert (preset.network.patch_size, preset.network.width) == (16, 1024)
     assert (preset.network.image_size, preset.data.size, preset.data.kind) == (336, 336, "rgb")
     assert preset.effective_batch == 1024
+    assert preset.views.recipe == "imagenet"
     epochs = preset.optimizer.steps * preset.effective_batch / preset.data.n_flames
     assert epochs == pytest.approx(100, rel=0.01)
     assert preset.optimizer.warmup == pytest.approx(0.1)
@@ -50,6 +51,8 @@ def test_stages_follow_each_other(write_preset):
             r"\[loss\] dropped_patches: must be .* with ibot.*; got 0.5",
         ),
         ({"loss__dropped_patches": 1.0, "loss__ibot": 0.0}, r"dropped_patches: must .* got 1.0"),
+        ({"views__recipe": "jpeg"}, r"\[views\] recipe: must be physical or imagenet; got 'jpeg'"),
+        ({"views__recipe": "imagenet"}, r"\[views\] recipe: imagenet is for .* rgb; got 'moments'"),
         ({"stages": []}, r"\[\[stages\]\]: must be given at least once"),
         (
             {"stages": [{"until": 1.0, "global_size": 30, "local_size": 8}]},
