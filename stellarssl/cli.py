@@ -142,6 +142,31 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _fractals(options: argparse.Namespace) -> int:
+    names = ("n", "kind", "size", "n_points", "seed", "n_workers", "shard_size", "progress")
+    print(stellarssl.pretrain.render_shards(options.output, **_named(options, *names)))
+    return 0
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    if options.dry_run:
+        print(stellarssl.pretrain.plan(options.preset))
+        return 0
+    if options.output is None:
+        raise InputError("output", "must be given, unless with --dry-run")
+    names = ("data", "start", "max_steps", "max_hours", "n_workers", "accelerator", "devices",
+             "n_nodes", "precision", "tensorboard", "progress")  # fmt: skip
+    print(stellarssl.pretrain.train(options.preset, options.output, **_named(options, *names)))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    names = ("name", "notes", "overwrite")
+    stellarssl.pretrain.export_encoder(options.run, options.output, **_named(options, *names))
+    print(options.output)
+    return 0
+
+
 # ------------------------------------------------------------------------------- what verbs share
 
 _SHOWN = ("id", "mass", "mass_lower", "mass_upper", "star_probability", "ood_pvalue", "flag_words")
@@ -156,8 +181,12 @@ def _print_table(table: "QTable", columns: Sequence[str] | None = None) -> None:
     print("\n".join(shown.pformat(max_lines=-1, max_width=-1)))
 
 
+def _named(options: argparse.Namespace, *names: str) -> dict[str, object]:
+    return {name: getattr(options, name) for name in names}
+
+
 def _reading(options: argparse.Namespace) -> dict[str, object]:
-    return {name: getattr(options, name) for name in ("unit", "beam", "rest_value", "distance")}
+    return _named(options, "unit", "beam", "rest_value", "distance")
 
 
 def _maps(options: argparse.Namespace) -> "stellarssl.MomentMaps":
@@ -221,15 +250,72 @@ def _parser() -> argparse.ArgumentParser:
     words = verbs.add_parser("evaluate", help=text, description=text, parents=[everywhere])
     words.add_argument("--depth", default="0.5 pc", metavar='"0.5 pc"', help="which rows of it")
     words.set_defaults(verb=_evaluate, cube="evaluation")
+    _add_pretraining(verbs)
     return parser
 
 
+def _add_pretraining(verbs: "argparse._SubParsersAction") -> None:
+    quiet = _quiet_word()
+    text = "flame fractals to train on, as files; call it again and it goes on where it stopped"
+    words = verbs.add_parser("fractals", help=text, description=text, parents=[quiet])
+    words.set_defaults(verb=_fractals)
+    words.add_argument("--output", metavar="DIR", required=True, help="where the files go")
+    words.add_argument("--n", type=int, required=True, metavar="N", help="how many flames")
+    words.add_argument("--kind", default="moments", help="moments, rgb, affine or fbm")
+    words.add_argument("--size", type=int, metavar="PIXELS", help="edge; 96, or 336 for rgb")
+    words.add_argument("--n-points", type=int, metavar="N", help="of a flame; 1e5, 1e6 for rgb")
+    words.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, others")
+    words.add_argument("--shard-size", type=int, default=2000, metavar="N", help="flames a file")
+    _add_workers(words, 1, "processes that render")
+
+    text = "an encoder from flames; call it again and it goes on where it stopped"
+    words = verbs.add_parser("pretrain", help=text, description=text, parents=[quiet])
+    words.set_defaults(verb=_pretrain)
+    words.add_argument("preset", metavar="PRESET", help="its name, or a TOML file")
+    words.add_argument("--output", metavar="DIR", help="where checkpoints and log go")
+    words.add_argument("--dry-run", action="store_true", help="tell what it would take")
+    words.add_argument("--data", metavar="DIR", help="of stellarssl fractals; else made on the fly")
+    words.add_argument("--start", metavar="FILE", help="exported weights to begin with")
+    words.add_argument("--max-steps", type=int, metavar="N", help="stop after so many in all")
+    words.add_argument("--max-hours", type=float, metavar="H", help="stop after this time")
+    _add_workers(words, 0, "processes beside the training that read or render flames")
+    words.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
+    words.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs, or processes")
+    words.add_argument("--nodes", type=int, default=1, dest="n_nodes", metavar="N", help="machines")
+    words.add_argument("--precision", metavar="P", help="32-true or bf16-mixed; else by trial")
+    words.add_argument(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        help="a log for TensorBoard beside the CSV; if left out, where it is installed",
+    )
+
+    text = "the encoder of a training run, as weights with their model card"
+    words = verbs.add_parser("export", help=text, description=text)
+    words.set_defaults(verb=_export)
+    words.add_argument("run", metavar="RUN", help="the folder given to pretrain")
+    words.add_argument("--output", metavar="FILE", required=True, help="a .safetensors file")
+    words.add_argument("--name", required=True, help="what the weights shall be called")
+    words.add_argument("--notes", default="", metavar="TEXT", help="for the model card")
+    words.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def _add_workers(words: argparse.ArgumentParser, default: int, text: str) -> None:
+    words.add_argument(
+        "--workers", type=int, default=default, dest="n_workers", metavar="N", help=text
+    )
+
+
 def _common_words() -> argparse.ArgumentParser:
-    words = argparse.ArgumentParser(add_help=False)
+    words = argparse.ArgumentParser(add_help=False, parents=[_quiet_word()])
     words.add_argument(
         "--output", metavar="DIR", help="where results go; CUBE-stellarssl if left out"
     )
     words.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    return words
+
+
+def _quiet_word() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(add_help=False)
     words.add_argument(
         "--quiet",
         dest="progress",

@@ -1,7 +1,10 @@
 """The command: exit status, one line on standard error, and files that are whole."""
 
 import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import astropy.units as u
 import matplotlib.image as mpl_image
@@ -16,7 +19,9 @@ from regions import Regions
 import stellarssl
 from stellarssl.cli import main
 from stellarssl.encoder import Encoder
+from stellarssl.encoder._weights import read_weights
 from stellarssl.library import ReferenceLibrary
+from stellarssl.pretrain import FlameDataset
 
 
 @pytest.fixture(autouse=True)
@@ -174,3 +179,108 @@ def test_a_picture_of_truth_beside_estimate(tmp_path):
     path = stellarssl.write_comparison(masses, stars, tmp_path)
     assert path == tmp_path / "comparison.png"
     assert mpl_image.imread(path).std() > 0
+
+
+RUN = "import sys; from stellarssl.cli import main; sys.exit(main())"
+
+
+def test_a_killed_rendering_goes_on(tmp_path):
+    """Killed after the first of three shards: that one stays as it is, the others follow."""
+    folder = tmp_path / "flames"
+    words = ["fractals", "--n", "120", "--kind", "fbm", "--size", "16", "--output", str(folder)]
+    words += ["--shard-size", "50"]
+    process = subprocess.Popen([sys.executable, "-c", RUN, *words])
+    first = folder / "flames-00000.npy"
+    while not first.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (folder / "flames-00002.npy").exists()
+    written = first.stat()
+
+    assert main(words) == 0
+    assert first.stat() == written
+    flames = FlameDataset(120, kind="fbm", size=16, path=folder, verify=True)
+    assert np.isfinite(flames[119]).all()
+
+
+def test_flames_of_other_options_are_refused(tmp_path, capsys):
+    words = ["fractals", "--kind", "fbm", "--output", str(tmp_path), "--size"]
+    assert main([*words, "16", "--n", "3"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path)
+    assert main([*words, "24", "--n", "3"]) == 1
+    assert "path: must not hold flames of other options" in _error(capsys)
+    assert main(["fractals", "--n", "3"]) == 2
+
+
+@pytest.fixture
+def preset(tmp_path):
+    pytest.importorskip("lightly")
+    pytest.importorskip("lightning")
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+TINY = """
+data = {n_flames = 20, size = 32, kind = "fbm"}
+network = {architecture = "test_vit", image_size = 32, width = 64, n_registers = 1}
+head = {hidden = 16, bottleneck = 8, prototypes = 12}
+optimizer = {steps = 2, batch_size = 4}
+stages = [{until = 1.0, global_size = 16, local_size = 8, n_local = 1}]
+watch = {every = 2, n_flames = 8}
+"""
+
+
+def test_from_flames_to_weights(preset, tmp_path, capsys):
+    run, flames, weights = (str(tmp_path / name) for name in ("run", "flames", "w.safetensors"))
+    words = ["fractals", "--n", "20", "--kind", "fbm", "--size", "32", "--output", flames]
+    assert main(words) == 0
+    words = ["pretrain", str(preset), "--output", run, "--data", flames, "--max-steps", "1"]
+    assert main(words) == 0
+    assert main(words[:-2]) == 0
+    last = str(tmp_path / "run" / "last.ckpt")
+    printed = capsys.readouterr()
+    assert printed.out.split() == [flames, last, last]
+    assert printed.err == ""
+    assert main(["export", run, "--output", weights, "--name", "mine", "--notes", "Noise."]) == 0
+    encoder = stellarssl.Encoder(*read_weights(tmp_path / "w.safetensors"), device="cpu")
+    assert encoder.name == "mine"
+    assert "| steps | 2 of 2, batch 4 |" in (tmp_path / "w.md").read_text()
+    assert "Noise." in (tmp_path / "w.md").read_text()
+    capsys.readouterr()
+    assert main(["export", run, "--output", weights, "--name", "mine"]) == 1
+    assert "exists; give overwrite=True (--overwrite)" in _error(capsys)
+
+
+def test_a_dry_run_writes_nothing(preset, tmp_path, capsys):
+    assert main(["pretrain", str(preset), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    for word in ("8 shown, 8 distinct", "2 of 4 flames", "operations", "memory", "time here"):
+        assert word in text
+    assert list(tmp_path.iterdir()) == [preset]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pretrain", "PRESET"], "output: must be given, unless with --dry-run"),
+        (["pretrain", "huge", "--dry-run"], "preset: must be one of cpu-tiny, "),
+        (["pretrain", "PRESET", "--output", "RUN", "--accelerator", "tpu"], "accelerator: must be"),
+        (["pretrain", "PRESET", "--output", "RUN", "--precision", "8-bit"], "precision: must be"),
+        (["pretrain", "PRESET", "--output", "RUN", "--data", "NONE"], "manifest.json is not there"),
+        (["export", "NONE", "--output", "w.safetensors", "--name", "a"], "run: must be the folder"),
+    ],
+)
+def test_what_cannot_be_trained_or_exported(preset, tmp_path, capsys, words, message):
+    places = {"PRESET": str(preset), "RUN": str(tmp_path / "run"), "NONE": str(tmp_path / "none")}
+    assert main([places.get(word, word) for word in words]) == 1
+    assert message in _error(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_key_that_is_not_known(preset, capsys):
+    preset.write_text(TINY.replace("batch_size", "batchsize"))
+    assert main(["pretrain", str(preset), "--dry-run"]) == 1
+    assert "[optimizer]: has keys steps, batch_size" in _error(capsys)

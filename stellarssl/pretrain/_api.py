@@ -20,9 +20,11 @@ def train(
     max_hours: float | None = None,
     save_every: int = 50,
     n_workers: int = 0,
+    accelerator: str = "auto",
     devices: int = 1,
     n_nodes: int = 1,
     precision: str | None = None,
+    tensorboard: bool | None = None,
     progress: bool = False,
 ) -> Path:
     """Train an encoder on flames by DINOv2 self-distillation.
@@ -48,10 +50,16 @@ def train(
         Optimiser steps between checkpoints.
     n_workers : int, optional
         Processes that render or read flames beside the training; changes the speed only.
+    accelerator : {"auto", "cpu", "cuda"}, optional
+        ``"auto"`` is a GPU where there is one, else the processor.
     devices, n_nodes : int, optional
-        GPUs (or processes) on each of how many machines.
-    precision : str, optional
-        ``"32-true"`` or ``"bf16-mixed"``; by default what a trial shows to be faster.
+        GPUs (on the processor: processes) on each of how many machines. Lightning starts the other
+        processes by running the calling script again. Each takes a batch of the preset's size.
+    precision : {"32-true", "bf16-mixed"}, optional
+        By default what a trial shows to be faster; with several processes, bfloat16 on GPUs that
+        have it.
+    tensorboard : bool, optional
+        Whether TensorBoard's log is written beside the CSV; by default where it is installed.
     progress : bool, optional
         Whether a bar is shown.
 
@@ -63,9 +71,15 @@ def train(
     Raises
     ------
     InputError
-        If the preset is wrong, or ``output`` or ``start`` are of another network.
+        If the preset is wrong, ``output`` or ``start`` are of another network, or the GPUs are not
+        there.
+    ShardError
+        If a file in ``data`` is missing or its checksum is wrong.
+    RunError
+        If the checkpoint in ``output`` is damaged, the disk is full, or a worker is killed. What
+        was written stays.
     MissingDependencyError
-        If lightning or lightly are not installed.
+        If lightning or lightly are not installed, or tensorboard is not and was asked for.
     CollapseError
         If the network answers the same whatever it is shown.
     """
@@ -79,9 +93,11 @@ def train(
         max_hours=max_hours,
         save_every=save_every,
         n_workers=n_workers,
+        accelerator=accelerator,
         devices=devices,
         n_nodes=n_nodes,
         precision=precision,
+        tensorboard=tensorboard,
         progress=progress,
     )
 
@@ -138,6 +154,8 @@ def export_encoder(
     ------
     InputError
         If there is no checkpoint.
+    RunError
+        If it is damaged.
     OutputExistsError
         If a file is there already.
     """

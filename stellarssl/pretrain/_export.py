@@ -4,7 +4,6 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
@@ -13,6 +12,7 @@ from stellarssl._utils.output import atomic_path
 from stellarssl._utils.provenance import provenance
 from stellarssl.encoder import Encoder, EncoderSpec
 from stellarssl.encoder._weights import read_weights
+from stellarssl.pretrain._checkpoints import read_checkpoint
 from stellarssl.pretrain._module import SelfDistillation, network_spec
 from stellarssl.pretrain._presets import Preset, preset_from_dict
 
@@ -54,7 +54,7 @@ def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -
     path = run / "last.ckpt"
     if not path.is_file():
         raise InputError("run", "must be the folder of a run, with a last.ckpt", str(run))
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    checkpoint = read_checkpoint(path)
     preset = preset_from_dict(checkpoint["preset"])
     module = SelfDistillation(preset)
     module.load_state_dict(checkpoint["state_dict"])

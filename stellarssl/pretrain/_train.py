@@ -1,19 +1,23 @@
 """Training runs: from a preset to checkpoints and a log."""
 
+import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl._utils.exceptions import InputError, MissingDependencyError
 from stellarssl.encoder import fastest_dtype
+from stellarssl.pretrain._checkpoints import RunError, WholeCheckpoints, batches_seen
 from stellarssl.pretrain._export import start_from
 from stellarssl.pretrain._module import SelfDistillation, network_spec
 from stellarssl.pretrain._presets import Preset
@@ -25,6 +29,7 @@ __all__ = ["Batches", "held_out_views", "run"]
 
 _LOWEST_STD = 0.02  # a large untrained network starts near 0.05
 _HELD_OUT_SEED = 1 << 20
+_PRECISIONS = {"bfloat16": "bf16-mixed", "float32": "32-true"}
 
 
 class Batches(IterableDataset):
@@ -154,25 +159,77 @@ def held_out_views(preset: Preset) -> torch.Tensor:
         return make_views(maps, preset.views, plan, network_spec(preset).scaling)[0]
 
 
-def _read_checkpoint(path: Path, preset: Preset) -> int:
-    """Return how many batches a checkpoint has seen, once it is known to fit."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    asked = asdict(preset)
-    for section in ("network", "head"):
-        found = checkpoint["preset"][section]
-        if found != asked[section]:
-            rule = f"must have the [{section}] of the preset, {asked[section]}"
-            raise InputError(f"checkpoint {path}", rule, found)
-    return checkpoint["micro_step"]
+def _find_accelerator(asked: str, devices: int) -> str:
+    """Return what is computed on, once it is known to be there."""
+    if asked not in ("auto", "cpu", "cuda"):
+        raise InputError("accelerator", "must be auto, cpu or cuda", asked)
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "cuda" and not n_gpus:
+        raise InputError("accelerator", "must be there, and no GPU is", asked)
+    found = "cuda" if n_gpus and asked != "cpu" else "cpu"
+    if devices < 1:
+        raise InputError("devices", "must be at least 1", devices)
+    if found == "cuda" and devices > n_gpus:
+        raise InputError("devices", f"must be at most the number of GPUs, {n_gpus}", devices)
+    return found
 
 
-def _precision(module: SelfDistillation, preset: Preset) -> str:
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+def _find_precision(
+    asked: str | None, module: SelfDistillation, accelerator: str, n_processes: int
+) -> str:
+    if asked is not None:
+        if asked not in _PRECISIONS.values():
+            rule = f"must be one of {', '.join(_PRECISIONS.values())}"
+            raise InputError("precision", rule, asked)
+        return asked
+    if n_processes > 1:  # they must agree, and a trial could have another outcome in each
+        fast = accelerator == "cuda" and torch.cuda.is_bf16_supported()
+        return _PRECISIONS["bfloat16" if fast else "float32"]
     vit = module.student.backbone.vit.to(accelerator)
-    dtype = fastest_dtype(vit, preset.network.image_size, torch.device(accelerator))
-    return {"bfloat16": "bf16-mixed", "float32": "32-true"}[dtype]
+    size = module.preset.network.image_size
+    return _PRECISIONS[fastest_dtype(vit, size, torch.device(accelerator))]
 
 
+def _make_loggers(output: Path, *, tensorboard: bool | None) -> list[Logger]:
+    log = CSVLogger(output, name="log", flush_logs_every_n_steps=10)
+    there = find_spec("tensorboard") is not None
+    if tensorboard and not there:
+        raise MissingDependencyError("tensorboard is not installed: pip install tensorboard")
+    if tensorboard is False or not there:
+        return [log]
+    return [log, TensorBoardLogger(output, "log", version=log.version, default_hp_metric=False)]
+
+
+def _fit(
+    trainer: lightning.Trainer, module: SelfDistillation, data: _Flames, last: Path | None
+) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+    except SystemExit as stop:  # what lightning makes of it
+        raise KeyboardInterrupt from stop
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        message = "a worker was killed (out of memory?); the last checkpoint is kept"
+        raise RunError(f"{message}, call again to go on") from error
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Leave out lightning's advice to its own callers, and its advertisements."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for category in (UserWarning, FutureWarning):
+                warnings.filterwarnings("ignore", category=category, module="lightning")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@_quiet_lightning()
 def run(
     preset: Preset,
     output: Path,
@@ -183,12 +240,15 @@ def run(
     max_hours: float | None,
     save_every: int,
     n_workers: int,
+    accelerator: str,
     devices: int,
     n_nodes: int,
     precision: str | None,
+    tensorboard: bool | None,
     progress: bool,
 ) -> Path:
     """Train; see `~stellarssl.pretrain.train`."""
+    accelerator = _find_accelerator(accelerator, devices)
     flames = FlameDataset(
         preset.data.n_flames,
         kind=preset.data.kind,
@@ -196,9 +256,10 @@ def run(
         n_points=preset.data.n_points,
         seed=preset.data.seed,
         path=data,
+        verify=True,
     )
     last = output / "last.ckpt"
-    first = _read_checkpoint(last, preset) if last.is_file() else 0
+    first = batches_seen(last, preset) if last.is_file() else 0
     module = SelfDistillation(preset)
     if start is not None and not first:
         start_from(module, start)
@@ -209,28 +270,23 @@ def run(
         ),
     ]
     trainer = lightning.Trainer(
-        accelerator="auto",
+        accelerator=accelerator,
         devices=devices,
         num_nodes=n_nodes,
-        precision=precision or _precision(module, preset),
+        precision=_find_precision(precision, module, accelerator, devices * n_nodes),
         max_epochs=-1,
         max_steps=preset.optimizer.steps if max_steps is None else max_steps,
         max_time=None if max_hours is None else {"seconds": round(3600 * max_hours)},
         accumulate_grad_batches=preset.optimizer.accumulate,
         gradient_clip_val=preset.optimizer.clip,
         callbacks=[*callbacks, *([TQDMProgressBar()] if progress else [])],
-        logger=CSVLogger(output, name="log", flush_logs_every_n_steps=10),
+        logger=_make_loggers(output, tensorboard=tensorboard),
+        plugins=[WholeCheckpoints()],
         log_every_n_steps=1,
         enable_progress_bar=progress,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    with warnings.catch_warnings():
-        for category in (UserWarning, FutureWarning):  # lightning's advice to its own callers
-            warnings.filterwarnings("ignore", category=category, module="lightning")
-        data_module = _Flames(flames, preset, first, n_workers)
-        trainer.fit(
-            module, datamodule=data_module, ckpt_path=last if first else None, weights_only=True
-        )
-        trainer.save_checkpoint(last, weights_only=False)
+    _fit(trainer, module, _Flames(flames, preset, first, n_workers), last if first else None)
+    trainer.save_checkpoint(last, weights_only=False)
     return last

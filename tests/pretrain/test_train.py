@@ -1,6 +1,9 @@
 """Training: what a stopped run gives, what the teacher is, what is refused."""
 
 import csv
+import errno
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,20 @@ import torch
 pytest.importorskip("lightly")
 pytest.importorskip("lightning")
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from stellarssl._utils.exceptions import InputError, MissingDependencyError, OutputExistsError
 from stellarssl.encoder import Encoder
-from stellarssl.pretrain import _module, _train, export_encoder, plan, read_preset, train
+from stellarssl.pretrain import (
+    _module,
+    _train,
+    export_encoder,
+    plan,
+    read_preset,
+    render_shards,
+    train,
+)
+from stellarssl.pretrain._checkpoints import RunError, WholeCheckpoints
 from stellarssl.pretrain._probes import (
     CollapseError,
     Probes,
@@ -22,6 +34,7 @@ from stellarssl.pretrain._probes import (
     effective_rank,
     neighbour_score,
 )
+from stellarssl.pretrain.fractals import ShardError
 
 FULL = "32-true"
 
@@ -184,6 +197,116 @@ def test_a_checkpoint_of_another_network(write_preset, noise, tmp_path):
     other = write_preset(head__prototypes=24)
     with pytest.raises(InputError, match=r"last.ckpt: must have the \[head\] of the preset"):
         train(other, tmp_path / "run", precision=FULL)
+
+
+def test_a_checkpoint_of_another_architecture(write_preset, noise, tmp_path):
+    last = train(write_preset(), tmp_path / "run", precision=FULL, max_steps=1)
+    before = last.read_bytes()
+    other = write_preset(network__n_registers=0)
+    with pytest.raises(InputError, match=r"last.ckpt: must have the \[network\] of the preset"):
+        train(other, tmp_path / "run", precision=FULL)
+    assert last.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", {"state_dict": {}}])
+def test_a_damaged_checkpoint(write_preset, noise, tmp_path, content):
+    last = tmp_path / "last.ckpt"
+    torch.save(content, last) if isinstance(content, dict) else last.write_bytes(content)
+    message = "last.ckpt is damaged, or no checkpoint of stellarssl"
+    with pytest.raises(RunError, match=message):
+        train(write_preset(), tmp_path, precision=FULL)
+    with pytest.raises(RunError, match=message):
+        export_encoder(tmp_path, tmp_path / "weights.safetensors", name="some")
+
+
+def test_a_full_disk_keeps_the_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"micro_step": 7}, path)
+    before = path.read_bytes()
+
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match=r"last.ckpt cannot be written \(No space left on device\); "):
+        WholeCheckpoints().save_checkpoint({"micro_step": 8}, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lightning_writes_whole_checkpoints(write_preset, noise, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match=r"last.ckpt cannot be written"):
+        train(write_preset(), tmp_path, precision=FULL, max_steps=1, tensorboard=False)
+
+
+def test_a_killed_worker_is_told(write_preset, noise, tmp_path, monkeypatch):
+    def killed(self, index):
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(self, index)
+
+    last = train(write_preset(), tmp_path, precision=FULL, max_steps=1)
+    before, whole = last.read_bytes(), noise.__getitem__
+    monkeypatch.setattr(noise, "__getitem__", killed)
+    with pytest.raises(RunError, match="a worker was killed .* the last checkpoint is kept"):
+        train(write_preset(), tmp_path, precision=FULL, n_workers=1)
+    assert last.read_bytes() == before
+
+
+def test_a_corrupt_shard_is_found_before_training(write_preset, tmp_path):
+    preset = write_preset(data__kind="fbm", data__n_flames=6)
+    folder = render_shards(tmp_path / "flames", 6, kind="fbm", size=32, shard_size=3)
+    shard = folder / "flames-00001.npy"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    with pytest.raises(ShardError, match=r"flames-00001.npy is damaged \(sha256\)"):
+        train(preset, tmp_path / "run", data=folder, precision=FULL)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "n_gpus", "message"),
+    [
+        ({"accelerator": "cuda"}, 0, "accelerator: must be there, and no GPU is; got 'cuda'"),
+        ({"accelerator": "cuda", "devices": 2}, 0, "accelerator: must be there, and no GPU is"),
+        ({"devices": 2}, 1, "devices: must be at most the number of GPUs, 1; got 2"),
+        ({"devices": 0}, 0, "devices: must be at least 1; got 0"),
+        ({"accelerator": "tpu"}, 0, "accelerator: must be auto, cpu or cuda; got 'tpu'"),
+        ({"precision": "8-bit"}, 0, "precision: must be one of bf16-mixed, 32-true; got '8-bit'"),
+    ],
+)
+def test_what_is_not_there_is_refused(write_preset, noise, tmp_path, monkeypatch, options, n_gpus,
+                                      message):  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    with pytest.raises(InputError, match=message):
+        train(write_preset(), tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_beside_the_csv(write_preset, noise, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(write_preset(), tmp_path / "with", precision=FULL, tensorboard=True)
+    folder = tmp_path / "with" / "log" / "version_0"
+    events = EventAccumulator(str(folder)).Reload()
+    with (folder / "metrics.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx(losses, rel=1e-5)
+    train(write_preset(), tmp_path / "without", precision=FULL, tensorboard=False)
+    assert not list(tmp_path.glob("without/**/events*"))
+
+    monkeypatch.setattr(_train, "find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match="pip install tensorboard"):
+        train(write_preset(), tmp_path / "asked", precision=FULL, tensorboard=True)
+    train(write_preset(), tmp_path / "left", precision=FULL)
+    assert not list(tmp_path.glob("left/**/events*"))
 
 
 def test_the_exported_encoder_is_the_teacher(write_preset, noise, tmp_path):

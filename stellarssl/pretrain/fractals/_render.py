@@ -27,7 +27,7 @@ def check_options(kind: str, size: int | None, n_points: int | None) -> tuple[in
     size : int or None
         At least 16.
     n_points : int or None
-        At least 1000, but for ``fbm``.
+        At least 1000; ``fbm`` has none.
 
     Returns
     -------
@@ -45,7 +45,9 @@ def check_options(kind: str, size: int | None, n_points: int | None) -> tuple[in
     n_points = KINDS[kind][1] if n_points is None else n_points
     if not (isinstance(size, int) and size >= 16):
         raise InputError("size", "must be a whole number of at least 16", size)
-    if kind != "fbm" and not (isinstance(n_points, int) and n_points >= 1000):
+    if kind == "fbm":
+        return size, 0
+    if not (isinstance(n_points, int) and n_points >= 1000):
         raise InputError("n_points", "must be a whole number of at least 1000", n_points)
     return size, n_points
 
