@@ -1,4 +1,4 @@
-"""Draw the pictures of the user guide's page on flames.
+"""Draw the pictures of the user guide's page on flames: a hundred of each kind.
 
 python scripts/draw_flames.py [--output docs/_static]
 """
@@ -17,19 +17,20 @@ CHANNELS = ((20.5, 24.0, "magma"), (-1.5, 1.5, "RdBu_r"), (0.1, 1.2, "viridis"))
 
 
 def colored(flame):
-    """Return column, velocity and dispersion below each other, in colour."""
-    return np.concatenate(
-        [
-            mpl.colormaps[cmap](Normalize(low, high)(channel[::-1]))[..., :3]
-            for channel, (low, high, cmap) in zip(flame, CHANNELS, strict=True)
-        ]
-    )
+    """Return column, velocity and dispersion beside each other, in colour."""
+    channels = [
+        mpl.colormaps[cmap](Normalize(low, high)(channel[::-1]))[..., :3]
+        for channel, (low, high, cmap) in zip(flame, CHANNELS, strict=True)
+    ]
+    return np.pad(np.concatenate(channels, 1), ((0, 3), (0, 3), (0, 0)), constant_values=1)
 
 
-def save_mosaic(tiles, n_columns, path):
-    rows = [np.concatenate(tiles[k : k + n_columns], 1) for k in range(0, len(tiles), n_columns)]
+def save_mosaic(tiles, path):
+    """Write ten rows of ten."""
+    rows = [np.concatenate(tiles[k : k + 10], 1) for k in range(0, 100, 10)]
     picture = np.round(255 * np.clip(np.concatenate(rows), 0, 1)).astype(np.uint8)
-    Image.fromarray(picture).quantize(200, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture = Image.fromarray(picture[:-3, :-3])
+    picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main():
@@ -37,12 +38,13 @@ def main():
     parser.add_argument("--output", type=Path, default=Path("docs/_static"))
     output = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
-    for kind, n in (("moments", 24), ("affine", 12), ("fbm", 12)):
-        flames = FlameDataset(n, kind=kind, size=64, n_points=50_000)
-        save_mosaic([colored(flames[k]) for k in range(n)], 12, output / f"flames_{kind}.png")
-    flames = FlameDataset(24, kind="rgb", size=64, n_points=40_000)
-    tiles = [np.moveaxis(flames[k][:, ::-1], 0, -1) for k in range(24)]
-    save_mosaic(tiles, 12, output / "flames_rgb.png")
+    for kind in ("moments", "affine", "fbm"):
+        flames = FlameDataset(100, kind=kind, size=32, n_points=20_000)
+        save_mosaic([colored(flames[k]) for k in range(100)], output / f"flames_{kind}.png")
+    flames = FlameDataset(100, kind="rgb", size=48, n_points=30_000)
+    tiles = [np.moveaxis(flames[k][:, ::-1], 0, -1) for k in range(100)]
+    save_mosaic([np.pad(tile, ((0, 3), (0, 3), (0, 0))) for tile in tiles],
+                output / "flames_rgb.png")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How good the masses are: every split beside every rival, as a table and without pictures.
+"""How good masses and encoders are: every split beside every rival, as tables without pictures.
 
 The coefficient of determination of log mass is pooled over the left-out rows. A random split leaves
 the same star at another time in the training set and so measures memory; by star and by simulation
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+import torch
 from astropy.table import QTable
 from sklearn.base import RegressorMixin, clone
 from sklearn.dummy import DummyRegressor
@@ -26,8 +27,17 @@ from stellarssl._utils.quantities import as_quantity
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import MassEstimator
+from stellarssl.pretrain._probes import amplitude_score
 
-__all__ = ["SPLITS", "evaluate", "folds", "left_out_predictions", "score", "write_evaluation"]
+__all__ = [
+    "SPLITS",
+    "evaluate",
+    "folds",
+    "left_out_predictions",
+    "probe_encoder",
+    "score",
+    "write_evaluation",
+]
 
 SPLITS = ("random", "star", "simulation")
 """Columns of the table: the paper's split, whole stars left out, whole simulations left out."""
@@ -178,6 +188,62 @@ def evaluate(
         ]
     table = QTable(rows)
     table["rmse"].unit = u.dex
+    table.meta = provenance() | {"encoder": encoder.name, "encoder_sha256": encoder.sha256}
+    return table
+
+
+def probe_encoder(
+    encoder: Encoder | None = None,
+    library: ReferenceLibrary | None = None,
+    *,
+    n_tiles: int = 600,
+    progress: bool = False,
+) -> QTable:
+    """Tell whether amplitudes survive the encoder: a linear probe on simulated tiles.
+
+    A ridge regression reads the mean of each channel over a patch, in the units of the network's
+    input, from the frozen token of that patch. It is fitted on all simulations but one and scored
+    on that one. On flames, training does the same (``probe_amplitude`` in its log). R2 of 0.9 is
+    what an encoder should reach, since masses are read from absolute values.
+
+    Parameters
+    ----------
+    encoder : `~stellarssl.Encoder`, optional
+        The shipped one by default; its grid of patches must divide the 64 pixels of a tile.
+    library : `~stellarssl.ReferenceLibrary`, optional
+        The shipped one by default.
+    n_tiles : int, optional
+        At most so many of its rows, evenly.
+    progress : bool, optional
+        Whether a bar is shown.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+        A row per simulation that was left out: ``simulation, n_h, v_los, sigma_v`` (R2 of each
+        channel) and ``n_tiles``.
+
+    Raises
+    ------
+    InputError
+        If the library holds fewer than two simulations, or the patches do not fit a tile.
+    """
+    library, encoder = library or ReferenceLibrary.default(), encoder or Encoder.from_pretrained()
+    rows = np.unique(np.linspace(0, len(library) - 1, min(n_tiles, len(library))).astype(int))
+    maps, simulations = library.maps[rows], np.asarray(library.table["sim"])[rows]
+    names = np.unique(simulations)
+    if len(names) < 2:
+        raise InputError("library", "must hold two simulations or more", list(names))
+    if maps.shape[-1] % encoder.spec.grid:
+        raise InputError("encoder", "must have patches that divide 64 pixels", encoder.spec.grid)
+    tokens = encoder.patch_tokens(maps, progress=progress)
+    tokens = tokens.reshape(len(maps), -1, tokens.shape[-1])
+    images = encoder.spec.scaling(torch.from_numpy(maps)).numpy()
+    table = QTable(names=("simulation", "n_h", "v_los", "sigma_v", "n_tiles"),
+                   dtype=(str, float, float, float, int))  # fmt: skip
+    for name in names:
+        scores = amplitude_score(tokens, images, simulations != name)
+        table.add_row((name, *scores, np.sum(simulations == name)))
     table.meta = provenance() | {"encoder": encoder.name, "encoder_sha256": encoder.sha256}
     return table
 

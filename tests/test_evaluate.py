@@ -1,12 +1,22 @@
 """Scores by hand, and splits that keep a star on one side."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.config.paths import set_temp_cache
 from sklearn.neighbors import KNeighborsRegressor
 
 from stellarssl._utils.exceptions import InputError
-from stellarssl.evaluate import SPLITS, evaluate, left_out_predictions, score, write_evaluation
+from stellarssl.encoder import Scaling
+from stellarssl.evaluate import (
+    SPLITS,
+    evaluate,
+    left_out_predictions,
+    probe_encoder,
+    score,
+    write_evaluation,
+)
 from stellarssl.masses import MassEstimator
 
 
@@ -81,3 +91,36 @@ def test_written_whole(table, tmp_path):
 def test_refuses_one_simulation(small_library, small_encoder):
     with pytest.raises(InputError, match="library: must hold stars of two simulations"):
         evaluate(small_library.exclude(sim="b"), encoder=small_encoder)
+
+
+class OnlyColumn:
+    """An encoder whose tokens hold the mean column of their patch and noise."""
+
+    name, sha256 = "only-column", "0" * 64
+
+    def __init__(self, grid=8):
+        self.spec = SimpleNamespace(grid=grid, scaling=Scaling())
+
+    def patch_tokens(self, maps, **_):
+        n, grid = len(maps), self.spec.grid
+        size = 64 // grid
+        column = maps[:, 0].reshape(n, grid, size, grid, size).mean((2, 4))[..., None]
+        noise = np.random.default_rng(0).normal(size=(n, grid, grid, 4))
+        return np.concatenate((10 * (column - 22), noise), -1).astype(np.float32)
+
+
+def test_the_probe_reads_what_tokens_hold(small_library):
+    table = probe_encoder(OnlyColumn(), small_library)
+    assert list(table["simulation"]) == ["a", "b"]
+    assert table["n_tiles"].sum() == len(small_library)
+    assert (table["n_h"] > 0.999).all()
+    assert (table["v_los"] < 0.1).all()
+    assert table.meta["encoder"] == "only-column"
+
+
+def test_what_cannot_be_probed(small_library):
+    one = small_library.select(np.asarray(small_library.table["sim"]) == "a")
+    with pytest.raises(InputError, match=r"library: must hold two simulations or more; got \['a'"):
+        probe_encoder(OnlyColumn(), one)
+    with pytest.raises(InputError, match="encoder: must have patches that divide 64 pixels; got 6"):
+        probe_encoder(OnlyColumn(6), small_library)

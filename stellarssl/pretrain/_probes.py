@@ -97,7 +97,9 @@ def neighbour_score(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.mean((a @ b.T).argmax(1) == np.arange(len(a))))
 
 
-def amplitude_score(tokens: np.ndarray, images: np.ndarray) -> np.ndarray:
+def amplitude_score(
+    tokens: np.ndarray, images: np.ndarray, fitted: np.ndarray | None = None
+) -> np.ndarray:
     """Return how well a patch's mean is read linearly from its token.
 
     Parameters
@@ -105,25 +107,25 @@ def amplitude_score(tokens: np.ndarray, images: np.ndarray) -> np.ndarray:
     tokens : ndarray
         Shape (n, g * g, d).
     images : ndarray
-        Shape (n, channel, y, x): what the network saw.
+        Shape (n, channel, y, x): what the network saw. The edge is a multiple of g.
+    fitted : ndarray of bool, optional
+        Shape (n,): the images that the regression is fitted on; the first half by default.
 
     Returns
     -------
     score : ndarray
-        R2 for each channel, of a ridge regression fitted on the first half of the images and
-        scored on the second.
+        R2 for each channel, of a ridge regression, scored on the images that it was not fitted on.
     """
     n, n_patches, length = tokens.shape
     grid = round(n_patches**0.5)
     patch = images.shape[-1] // grid
     means = images.reshape(n, -1, grid, patch, grid, patch).mean((3, 5))
     means = means.transpose(0, 2, 3, 1).reshape(n, n_patches, -1)
-    half = n // 2
+    fitted = np.arange(n) < n // 2 if fitted is None else fitted
     model = Ridge(alpha=1.0)
-    model.fit(tokens[:half].reshape(-1, length), means[:half].reshape(half * n_patches, -1))
-    predicted = model.predict(tokens[half:].reshape(-1, length))
-    truth = means[half:].reshape((n - half) * n_patches, -1)
-    return r2_score(truth, predicted, multioutput="raw_values")
+    model.fit(tokens[fitted].reshape(-1, length), np.concatenate(means[fitted]))
+    predicted = model.predict(tokens[~fitted].reshape(-1, length))
+    return r2_score(np.concatenate(means[~fitted]), predicted, multioutput="raw_values")
 
 
 @torch.no_grad()

@@ -393,9 +393,10 @@ def test_amplitude_score_knows_what_is_in_the_tokens():
     images = rng.normal(size=(40, 2, 16, 16))
     means = images.reshape(40, 2, 2, 8, 2, 8).mean((3, 5)).reshape(40, 2, 4).transpose(0, 2, 1)
     tokens = np.concatenate((means[..., :1] * 50, rng.normal(size=(40, 4, 3))), -1)
-    score = amplitude_score(tokens, images)
-    assert score[0] > 0.99
-    assert score[1] < 0.1
+    for fitted in (None, np.arange(40) % 3 > 0):
+        score = amplitude_score(tokens, images, fitted)
+        assert score[0] > 0.99
+        assert score[1] < 0.1
 
 
 @pytest.mark.slow

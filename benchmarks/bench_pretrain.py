@@ -1,0 +1,173 @@
+"""Training against lightly's documented way, in flames a second: same network, crops, head, batch.
+
+    python benchmarks/bench_pretrain.py [n_steps]
+
+The other way is what lightly's DINOv2 example does: 8-bit images, views made by `DINOTransform` one
+image at a time in the data loader, forward passes view by view, softmax centring, AdamW on one
+group of parameters. Both are float32, on as many threads as torch is given, without other workers:
+all work is counted. Rates are the best of steps taken in turn.
+"""
+
+import sys
+import time
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import timm
+import torch
+from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss
+from lightly.models.modules import DINOv2ProjectionHead, MaskedVisionTransformerTIMM
+from lightly.models.utils import random_block_mask, update_momentum
+from lightly.transforms.dino_transform import DINOTransform
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from stellarssl.pretrain import FlameDataset, read_preset
+from stellarssl.pretrain._module import SelfDistillation, _parameter_groups
+from stellarssl.pretrain._train import Batches
+from stellarssl.pretrain._views import make_views
+
+BATCH = 64
+
+
+class Pictures:
+    """Flames as the 8-bit pictures that the example's transform takes, through it."""
+
+    def __init__(self, flames, transform):
+        low, high = flames.min((2, 3), keepdims=True), flames.max((2, 3), keepdims=True)
+        pixels = np.round(255 * (flames - low) / (high - low)).astype(np.uint8)
+        self.images = [Image.fromarray(np.moveaxis(image, 0, -1)) for image in pixels]
+        self.transform = transform
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.transform(self.images[index])
+
+
+class Plain:
+    """The example's loop."""
+
+    def __init__(self, preset, flames):
+        stage, head, network = preset.stages[0], preset.head, preset.network
+        vit = timm.create_model(
+            network.architecture, img_size=network.image_size, patch_size=network.patch_size,
+            num_classes=0, reg_tokens=network.n_registers, dynamic_img_size=True,
+        )  # fmt: skip
+        self.n_prefix, self.grid = vit.num_prefix_tokens, stage.global_size // network.patch_size
+        heads = [
+            DINOv2ProjectionHead(vit.embed_dim, head.hidden, head.bottleneck, head.prototypes)
+            for _ in range(2)
+        ]
+        self.student = torch.nn.ModuleList([MaskedVisionTransformerTIMM(vit), *heads])
+        self.teacher = deepcopy(self.student).requires_grad_(requires_grad=False)
+        self.losses = DINOLoss(head.prototypes), IBOTPatchLoss(head.prototypes), KoLeoLoss()
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-4)
+        transform = DINOTransform(
+            stage.global_size, tuple(scale**2 for scale in stage.global_scale),
+            stage.local_size, tuple(scale**2 for scale in stage.local_scale), stage.n_local,
+        )  # fmt: skip
+        loader = DataLoader(Pictures(flames, transform), BATCH, shuffle=True, drop_last=True)
+        self.batches = iter(batch for _ in iter(int, 1) for batch in loader)
+
+    def step(self):
+        views = next(self.batches)
+        large, small = torch.cat(views[:2]), torch.cat(views[2:])
+        mask = random_block_mask((len(large), self.grid, self.grid))
+        hidden = torch.cat((mask.new_zeros(len(mask), self.n_prefix), mask.flatten(1)), 1)
+        vit, class_head, patch_head = self.teacher
+        with torch.no_grad():
+            target = vit.encode(large)
+            target_class, target_patch = class_head(target[:, 0]), patch_head(target[hidden])
+        vit, class_head, patch_head = self.student
+        answer = vit.encode(large, mask=hidden)
+        seen = class_head(torch.cat((answer[:, 0], vit.encode(small)[:, 0])))
+        dino, ibot, koleo = self.losses
+        loss = (
+            dino(target_class.chunk(2), seen.split(BATCH), teacher_temp=0.05)
+            + ibot(target_patch, patch_head(answer[hidden]), mask, teacher_temp=0.05)
+            + 0.1 * sum(koleo(part) for part in answer[:, 0].chunk(2))
+        )
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        update_momentum(self.student, self.teacher, m=0.99)
+
+
+class Ours:
+    """The same work as `SelfDistillation` does it; lightning adds checkpoints and the log."""
+
+    def __init__(self, preset, flames):
+        self.module = SelfDistillation(preset).train()
+        groups = list(_parameter_groups(self.module.student, 1.0))
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-4)
+        self.batches = iter(Batches(flames, BATCH, 0, 0))
+
+    def step(self):
+        module, stage = self.module, self.module.preset.stages[0]
+        flames = next(self.batches)
+        plan = [
+            (2, stage.global_size, stage.global_scale),
+            (stage.n_local, stage.local_size, stage.local_scale),
+        ]
+        views = make_views(flames, module.preset.views, plan, module.scaling)
+        terms = module.terms(*views, module.draw_mask(BATCH, stage), BATCH, temperature=0.05)
+        loss = terms["dino"] + terms["ibot"] + 0.1 * terms["koleo"]
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.student.parameters(), 3.0)
+        self.optimizer.step()
+        update_momentum(module.student, module.teacher, m=0.99)
+
+
+def measure(preset, n_steps):
+    """Return flames per second of each way."""
+    torch.manual_seed(0)
+    flames = FlameDataset(2 * BATCH, size=preset.data.size, n_points=20_000)
+    flames = np.stack([flames[k] for k in range(len(flames))])
+    ways = Plain(preset, flames), Ours(preset, flames)
+    seconds = ([], [])
+    for _ in range(n_steps + 1):
+        for way, taken in zip(ways, seconds, strict=True):
+            start = time.perf_counter()
+            way.step()
+            taken.append(time.perf_counter() - start)
+    return tuple(BATCH / min(taken[1:]) for taken in seconds)
+
+
+def sizes(name, large, small, n_small):
+    """Return a preset with one stage, of other sizes."""
+    preset = read_preset(name)
+    stage = replace(preset.stages[0], until=1.0, global_size=large, local_size=small,
+                    n_local=n_small)  # fmt: skip
+    head = replace(preset.head, hidden=512, bottleneck=128, prototypes=4096)
+    return replace(preset, stages=(stage,), head=head)
+
+
+class Training:
+    """How many times more flames a second than lightly's example."""
+
+    params = ((32, 16, 4), (64, 32, 6))
+    param_names = ("sizes",)
+    unit = "ratio"
+    timeout = 600
+
+    def track_ratio_to_lightly(self, size):
+        theirs, ours = measure(sizes("cpu-tiny", *size), 3)
+        return ours / theirs
+
+
+def main():
+    n_steps = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    for size in Training.params:
+        theirs, ours = measure(sizes("cpu-tiny", *size), n_steps)
+        sys.stdout.write(
+            f"2 x {size[0]} + {size[2]} x {size[1]} px, {torch.get_num_threads()} threads:"
+            f" lightly {theirs:.1f}, stellarssl {ours:.1f} flames/s, ratio {ours / theirs:.2f}\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
