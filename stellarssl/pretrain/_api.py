@@ -10,7 +10,7 @@ from stellarssl.pretrain._presets import read_preset
 __all__ = ["export_encoder", "plan", "train"]
 
 
-def train(
+def train(  # noqa: PLR0913
     preset: str | os.PathLike,
     output: str | os.PathLike,
     *,

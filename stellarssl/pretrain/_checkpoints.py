@@ -54,8 +54,8 @@ class WholeCheckpoints(TorchCheckpointIO):
             with atomic_path(path, overwrite=True) as temporary:
                 temporary.write_bytes(content.getbuffer())
         except OSError as error:
-            reason = error.strerror or error
-            raise RunError(f"{path} cannot be written ({reason}); the one before is kept") from error
+            reason = f"{path} cannot be written ({error.strerror or error})"
+            raise RunError(f"{reason}; the one before is kept") from error
 
 
 def read_checkpoint(path: Path) -> dict:

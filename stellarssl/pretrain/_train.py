@@ -230,7 +230,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 @_quiet_lightning()
-def run(
+def run(  # noqa: PLR0913
     preset: Preset,
     output: Path,
     *,

@@ -12,6 +12,8 @@ import torch
 pytest.importorskip("lightly")
 pytest.importorskip("lightning")
 
+from stellarssl.pretrain._losses import DINOv2Loss
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,8 +62,6 @@ def start(script, folder, *words):
 
 def test_processes_balance_as_one(tmp_path):
     """The shares of a batch do not depend on how it is divided among processes."""
-    from stellarssl.pretrain._losses import DINOv2Loss
-
     logits = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
     logits[:5] += 3.0  # the maximum of one process is not that of the other
     torch.save(logits, tmp_path / "logits.pt")
