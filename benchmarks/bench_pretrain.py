@@ -57,12 +57,12 @@ class Plain:
             num_classes=0, reg_tokens=network.n_registers, dynamic_img_size=True,
         )  # fmt: skip
         self.n_prefix, self.grid = vit.num_prefix_tokens, stage.global_size // network.patch_size
-        heads = [
-            DINOv2ProjectionHead(vit.embed_dim, head.hidden, head.bottleneck, head.prototypes)
-            for _ in range(2)
-        ]
-        self.student = torch.nn.ModuleList([MaskedVisionTransformerTIMM(vit), *heads])
-        self.teacher = deepcopy(self.student).requires_grad_(requires_grad=False)
+        width = (vit.embed_dim, head.hidden, head.bottleneck, head.prototypes)
+        heads = [DINOv2ProjectionHead(*width) for _ in range(4)]
+        backbone = MaskedVisionTransformerTIMM(vit)
+        self.student = torch.nn.ModuleList([backbone, *heads[:2]])
+        self.teacher = torch.nn.ModuleList([deepcopy(backbone), *heads[2:]])
+        self.teacher.requires_grad_(requires_grad=False)
         self.losses = DINOLoss(head.prototypes), IBOTPatchLoss(head.prototypes), KoLeoLoss()
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-4)
         transform = DINOTransform(
@@ -75,7 +75,10 @@ class Plain:
     def step(self):
         views = next(self.batches)
         large, small = torch.cat(views[:2]), torch.cat(views[2:])
-        mask = random_block_mask((len(large), self.grid, self.grid))
+        mask = random_block_mask(
+            (len(large), self.grid, self.grid),
+            min_num_masks_per_block=1, max_num_masks_per_block=self.grid**2,
+        )  # fmt: skip
         hidden = torch.cat((mask.new_zeros(len(mask), self.n_prefix), mask.flatten(1)), 1)
         vit, class_head, patch_head = self.teacher
         with torch.no_grad():

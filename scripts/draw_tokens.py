@@ -68,7 +68,7 @@ def main():
         panel.set_ylabel(name)
     figure.savefig(options.output, dpi=110)
     picture = Image.open(options.output).convert("RGB")
-    picture.quantize(128, dither=Image.Dither.NONE).save(options.output, optimize=True)
+    picture.quantize(256).save(options.output, optimize=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ PANELS = (
     (("koleo",), "koleo"),
     (("probe_entropy", "probe_feature_std"), "entropy, spread"),
     (("probe_effective_rank",), "effective rank"),
-    (("probe_neighbour",), "nearest crop is the flame's own"),
+    (("probe_neighbour",), "own crop is nearest"),
     (("probe_amplitude",), "amplitude: R$^2$"),
 )
 
@@ -32,9 +32,10 @@ def main():
     figure, axes = plt.subplots(2, 3, figsize=(9, 4.5), sharex=True, layout="constrained")
     for panel, (names, label) in zip(axes.flat, PANELS, strict=True):
         for name in names:
-            taken = np.isfinite(log[name])
-            style = "." if taken.sum() < 2 else "-"
-            panel.plot(seen[taken], log[name][taken], style, lw=1, label=name[-11:].split("_")[-1])
+            fresh = np.diff(log[name], prepend=np.nan) != 0  # a row repeats the probes before it
+            taken = np.isfinite(log[name]) & fresh
+            style = ".-" if name.startswith("probe_") else "-"
+            panel.plot(seen[taken], log[name][taken], style, lw=1, label=name.split("_")[-1])
         if len(names) > 1:
             panel.legend(frameon=False)
         panel.set_ylabel(label)

@@ -3,7 +3,6 @@
 import torch
 import torch.distributed as dist
 from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss
-from lightly.loss.swav_loss import sinkhorn
 
 __all__ = ["DINOv2Loss"]
 
@@ -106,10 +105,20 @@ class DINOv2Loss(torch.nn.Module):
     @staticmethod
     @torch.no_grad()
     def _balance(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Return logits whose softmax at this temperature is the balanced assignment."""
-        highest = logits.max()  # of all processes, since their shares are summed
-        if dist.is_available() and dist.is_initialized():
+        """Return logits whose softmax at this temperature is the balanced assignment.
+
+        Processes may hold unequal numbers of rows, which lightly's own Sinkhorn would weigh
+        unequally.
+        """
+        together = dist.is_available() and dist.is_initialized()
+        highest = logits.max()
+        if together:
             dist.all_reduce(highest, dist.ReduceOp.MAX)
-        shifted = (logits - highest).double()
-        share = sinkhorn(shifted, iterations=3, epsilon=temperature, gather_distributed=True)
+        share = ((logits - highest).double() / temperature).exp()
+        for _ in range(3):
+            taken = share.sum(0)  # by each prototype, from all processes
+            if together:
+                dist.all_reduce(taken)
+            share /= taken
+            share /= share.sum(1, keepdim=True)
         return (temperature * share.clamp_min(1e-300).log()).to(logits.dtype)

@@ -2,7 +2,12 @@
 
 import errno
 import json
+import multiprocessing
+import os
 import pickle
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -126,3 +131,26 @@ def test_workers_change_nothing(folder, tmp_path):
     other = render_shards(tmp_path / "two", 6, shard_size=2, n_workers=2, **OPTIONS)
     for file in folder.glob("*.npy"):
         assert (other / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_told_and_shards_are_kept(tmp_path):
+    """Of two processes one is killed once there is a shard."""
+
+    def kill():
+        while not any(tmp_path.glob("*.npy")):
+            time.sleep(0.01)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    options = {"shard_size": 200, "kind": "fbm", "size": 16}
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(
+        ShardError, match="a worker was killed; finished shards are kept, call agai"
+    ):
+        render_shards(tmp_path, 4000, n_workers=2, **options)
+    thread.join()
+    done = {file: file.stat() for file in tmp_path.glob("*.npy")}
+    assert 0 < len(done) < 20
+    render_shards(tmp_path, 4000, **options)
+    assert {file: file.stat() for file in done} == done
