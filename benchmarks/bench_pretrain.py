@@ -176,8 +176,8 @@ def main():
         theirs, full, fastest = measure(sizes("cpu-tiny", *size), n_steps)
         sys.stdout.write(
             f"2 x {size[0]} + {size[2]} x {size[1]} px, {torch.get_num_threads()} threads,"
-            f" flames/s: lightly {theirs:.1f}, stellarssl in float32 {full:.1f} (x {full / theirs:.2f}),"
-            f" as it chooses {fastest:.1f} (x {fastest / theirs:.2f})\n"
+            f" flames/s: lightly {theirs:.1f}, float32 {full:.1f} (x {full / theirs:.2f}),"
+            f" as train chooses {fastest:.1f} (x {fastest / theirs:.2f})\n"
         )
 
 
