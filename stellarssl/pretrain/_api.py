@@ -105,7 +105,8 @@ def train(  # noqa: PLR0913
 def plan(preset: str | os.PathLike) -> str:
     """Tell what a run would take, without starting it.
 
-    One step of every stage is tried with two flames.
+    Steps of every stage are tried on the processor, with two flames and, where that takes less than
+    half a minute, with a batch, in the precision that ``train`` would choose.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from stellarssl.encoder import fastest_dtype
 from stellarssl.pretrain._module import SelfDistillation
 from stellarssl.pretrain._presets import Preset, Stage
 from stellarssl.pretrain._views import make_views
@@ -13,32 +14,43 @@ from stellarssl.pretrain._views import make_views
 __all__ = ["describe"]
 
 _TRIED = 2
+_PATIENCE = 30  # s
 _BYTES_PER_PARAMETER = 4 * 4  # weight, gradient and two moments of AdamW, float32
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of one flame in one stage."""
+    """Of one flame in one stage; activations in bytes."""
 
     operations: float
     seconds: float
     activations: float
 
 
-def _try(module: SelfDistillation, stage: Stage) -> _Cost:
-    """Run a step with few flames forwards and backwards; count and time it."""
+def _step(module: SelfDistillation, stage: Stage, n: int, *, low: bool) -> None:
+    """Run a step with n flames forwards and backwards."""
     preset = module.preset
-    flames = torch.rand(_TRIED, 3, preset.data.size, preset.data.size)
-    views = make_views(
-        flames,
-        preset.views,
-        [
-            (2, stage.global_size, stage.global_scale),
-            (stage.n_local, stage.local_size, stage.local_scale),
-        ],
-        module.scaling,
-    )
-    mask = module.draw_mask(_TRIED, stage)
+    flames = torch.rand(n, 3, preset.data.size, preset.data.size)
+    plan = [
+        (2, stage.global_size, stage.global_scale),
+        (stage.n_local, stage.local_size, stage.local_scale),
+    ]
+    views = make_views(flames, preset.views, plan, module.scaling)
+    mask = module.draw_mask(n, stage)
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        terms = module.terms(*views, mask, n, temperature=0.05)
+    sum(terms.values()).backward()
+    module.zero_grad()
+
+
+def _time(module: SelfDistillation, stage: Stage, n: int, *, low: bool) -> float:
+    start = time.perf_counter()
+    _step(module, stage, n, low=low)
+    return time.perf_counter() - start
+
+
+def _try(module: SelfDistillation, stage: Stage, *, low: bool) -> _Cost:
+    """Count the work of a small step, then time steps up to a batch, as long as they are short."""
     kept = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -46,26 +58,28 @@ def _try(module: SelfDistillation, stage: Stage) -> _Cost:
         return tensor
 
     counter = FlopCounterMode(display=False)
-    start = time.perf_counter()
     with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        terms = module.terms(*views, mask, _TRIED, temperature=0.05)
-        sum(terms.values()).backward()
-    seconds = time.perf_counter() - start
+        _step(module, stage, _TRIED, low=low)
+    n, batch = _TRIED, module.preset.optimizer.batch_size
+    seconds = _time(module, stage, n, low=low)
+    while n < batch and 8 * seconds < _PATIENCE:
+        n = min(8 * n, batch)
+        seconds = _time(module, stage, n, low=low)
     weights = {parameter.data_ptr() for parameter in module.parameters()}
     activations = sum(size for pointer, size in kept.items() if pointer not in weights)
-    module.zero_grad()
-    operations = counter.get_total_flops()
-    return _Cost(operations / _TRIED, seconds / _TRIED, activations / _TRIED)
+    return _Cost(counter.get_total_flops() / _TRIED, seconds / n, activations / _TRIED)
 
 
 def describe(preset: Preset) -> str:
     """Tell what a run would take; see `~stellarssl.pretrain.plan`."""
     module = SelfDistillation(preset)
     settings = preset.optimizer
+    vit = module.student.backbone.vit
+    dtype = fastest_dtype(vit, preset.network.image_size, torch.device("cpu"))
     student = sum(parameter.numel() for parameter in module.student.parameters())
     begun, operations, seconds, activations = 0.0, 0.0, 0.0, 0.0
     for stage in preset.stages:
-        cost = _try(module, stage)
+        cost = _try(module, stage, low=dtype == "bfloat16")
         flames = (stage.until - begun) * settings.steps * preset.effective_batch
         operations += cost.operations * flames
         seconds += cost.seconds * flames
@@ -80,7 +94,7 @@ def describe(preset: Preset) -> str:
             f"steps       {settings.steps:,} of {preset.effective_batch:,} flames",
             f"operations  {operations:.2g} floating-point operations",
             f"memory      about {memory / 1e9:.1f} GB",
-            f"time here   about {_duration(seconds)} on the processor in float32",
+            f"time here   about {_duration(seconds)} on the processor in {dtype}",
         )
     )
 
