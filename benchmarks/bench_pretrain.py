@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from stellarssl.encoder import fastest_dtype
 from stellarssl.pretrain import FlameDataset, read_preset
 from stellarssl.pretrain._module import SelfDistillation, _parameter_groups
+from stellarssl.pretrain._presets import LossSettings
 from stellarssl.pretrain._train import Batches
 from stellarssl.pretrain._views import make_views
 
@@ -121,7 +122,7 @@ class Ours:
         mask = module.draw_mask(BATCH, stage)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
             terms = module.terms(*views, mask, BATCH, temperature=0.05)
-        loss = terms["dino"] + terms["ibot"] + 0.1 * terms["koleo"]
+        loss = sum(getattr(module.preset.loss, name) * term for name, term in terms.items())
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.student.parameters(), 3.0)
@@ -129,12 +130,12 @@ class Ours:
         update_momentum(module.student, module.teacher, m=0.99)
 
 
-def measure(preset, n_steps):
+def measure(plain, preset, n_steps):
     """Return flames per second: the example's, ours in float32, and in the faster precision."""
     torch.manual_seed(0)
     flames = FlameDataset(2 * BATCH, size=preset.data.size, n_points=20_000)
     flames = np.stack([flames[k] for k in range(len(flames))])
-    ways = [Plain(preset, flames), Ours(preset, flames, "float32")]
+    ways = [Plain(plain, flames), Ours(preset, flames, "float32")]
     vit = ways[1].module.student.backbone.vit
     dtype = fastest_dtype(vit, preset.network.image_size, torch.device("cpu"))
     ways += [Ours(preset, flames, dtype)] if dtype != "float32" else []
@@ -148,13 +149,25 @@ def measure(preset, n_steps):
     return rates[0], rates[1], max(rates[1:])
 
 
-def sizes(name, large, small, n_small):
-    """Return a preset with one stage, of other sizes."""
-    preset = read_preset(name)
+def usual(preset, large, small, n_small):
+    """Return what the example trains, too: one stage, all terms, registers, a head of 4096."""
     stage = replace(preset.stages[0], until=1.0, global_size=large, local_size=small,
                     n_local=n_small)  # fmt: skip
     head = replace(preset.head, hidden=512, bottleneck=128, prototypes=4096)
-    return replace(preset, stages=(stage,), head=head)
+    network, loss = replace(preset.network, n_registers=4), LossSettings()
+    return replace(preset, stages=(stage,), head=head, network=network, loss=loss)
+
+
+def measure_shipped(n_steps):
+    """Return flames per second of the example and of the shipped recipe, over all its stages."""
+    preset, begun, seconds = read_preset("cpu-tiny"), 0.0, np.zeros(2)
+    for stage in preset.stages:
+        plain = usual(preset, stage.global_size, stage.local_size, stage.n_local)
+        plain = replace(plain, head=preset.head)
+        theirs, _, ours = measure(plain, replace(preset, stages=(stage,)), n_steps)
+        seconds += (stage.until - begun) / np.array([theirs, ours])
+        begun = stage.until
+    return 1 / seconds
 
 
 class Training:
@@ -166,19 +179,34 @@ class Training:
     timeout = 600
 
     def track_ratio_to_lightly(self, size, precision):
-        theirs, full, fastest = measure(sizes("cpu-tiny", *size), 3)
+        preset = usual(read_preset("cpu-tiny"), *size)
+        theirs, full, fastest = measure(preset, preset, 3)
         return (full if precision == "float32" else fastest) / theirs
+
+
+class ShippedRecipe:
+    """The same of the recipe of `cpu-tiny`, as it chooses its precision."""
+
+    unit = "ratio"
+    timeout = 600
+
+    def track_ratio_to_lightly(self):
+        theirs, ours = measure_shipped(3)
+        return ours / theirs
 
 
 def main():
     n_steps = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     for size in Training.params[0]:
-        theirs, full, fastest = measure(sizes("cpu-tiny", *size), n_steps)
+        preset = usual(read_preset("cpu-tiny"), *size)
+        theirs, full, fastest = measure(preset, preset, n_steps)
         sys.stdout.write(
             f"2 x {size[0]} + {size[2]} x {size[1]} px, {torch.get_num_threads()} threads,"
             f" flames/s: lightly {theirs:.1f}, float32 {full:.1f} (x {full / theirs:.2f}),"
             f" as train chooses {fastest:.1f} (x {fastest / theirs:.2f})\n"
         )
+    theirs, ours = measure_shipped(n_steps)
+    sys.stdout.write(f"cpu-tiny: lightly {theirs:.1f}, {ours:.1f} (x {ours / theirs:.2f})\n")
 
 
 if __name__ == "__main__":

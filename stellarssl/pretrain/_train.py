@@ -190,6 +190,14 @@ def _find_precision(
     return _PRECISIONS[fastest_dtype(vit, size, torch.device(accelerator))]
 
 
+def _find_strategy(preset: Preset, n_processes: int) -> str:
+    """Return lightning's name of how processes share the work."""
+    if n_processes == 1:
+        return "auto"
+    # without the patch term its head has no gradient, which the processes must be prepared for
+    return "ddp" if preset.loss.ibot else "ddp_find_unused_parameters_true"
+
+
 def _make_loggers(output: Path, *, tensorboard: bool | None) -> list[Logger]:
     log = CSVLogger(output, name="log", flush_logs_every_n_steps=10)
     there = find_spec("tensorboard") is not None
@@ -273,6 +281,7 @@ def run(  # noqa: PLR0913
         accelerator=accelerator,
         devices=devices,
         num_nodes=n_nodes,
+        strategy=_find_strategy(preset, devices * n_nodes),
         precision=_find_precision(precision, module, accelerator, devices * n_nodes),
         max_epochs=-1,
         max_steps=preset.optimizer.steps if max_steps is None else max_steps,

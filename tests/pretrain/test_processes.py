@@ -71,8 +71,9 @@ def test_processes_balance_as_one(tmp_path):
     torch.testing.assert_close(torch.cat(parts), DINOv2Loss._balance(logits, 0.05))
 
 
-def test_two_processes_keep_the_same_weights(tmp_path, write_preset):
-    write_preset(data__kind="fbm", optimizer__warmup=0.0)
+@pytest.mark.parametrize("ibot", [1.0, 0.0])
+def test_two_processes_keep_the_same_weights(tmp_path, write_preset, ibot):
+    write_preset(data__kind="fbm", optimizer__warmup=0.0, loss__ibot=ibot)
     assert start(TRAIN, tmp_path, 2).wait(timeout=600) == 0
     assert start(TRAIN, tmp_path, 1).wait(timeout=600) == 0
     first, second, alone = (
