@@ -133,6 +133,27 @@ def _demo(options: argparse.Namespace) -> int:
     return status
 
 
+def _survey(options: argparse.Namespace) -> int:
+    table = stellarssl.survey.survey(
+        options.cubes,
+        options.positions,
+        options.output,
+        parallel=options.scheduler or options.processes,
+        tracer=options.tracer,
+        velocity_range=options.velocity_range,
+        efficiency=options.efficiency,
+        abundance=options.abundance,
+        n_segments=options.n_segments,
+        progress=options.progress,
+        **_reading(options),
+    )
+    _print_table(table)
+    failed = [str(row["cube"]) for row in table if row["status"] == "failed"]
+    if failed:
+        _say(f"{len(failed)} of {len(table)} cubes failed; the same command tries them again")
+    return 1 if failed else 0
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     table = stellarssl.evaluate.evaluate(depth=options.depth, progress=options.progress)
     _print_table(table)
@@ -199,7 +220,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    everywhere, reading = _common_words(), _reading_words()
+    quiet, reading = _quiet_words(), _reading_words()
+    everywhere = _output_words(quiet)
     for name, verb, text in (
         ("info", _info, "what a cube holds, and what would be refused and why"),
         ("moments", _moments, "hydrogen column, velocity and dispersion maps with their errors"),
@@ -214,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
             words.add_argument("--positions", metavar="FILE", help="catalogue or region file")
         if name in ("segment", "analyze"):
             words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
+    _add_survey(verbs, [quiet, reading])
     text = "what analyze makes of a simulated cube that is shipped, truth beside estimate"
     demo = verbs.add_parser("demo", help=text, description=text, parents=[everywhere])
     demo.set_defaults(verb=_demo)
@@ -224,12 +247,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common_words() -> argparse.ArgumentParser:
-    words = argparse.ArgumentParser(add_help=False)
+def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
+    text = "many cubes, on one machine or a cluster; stopped anywhere, it goes on where it was"
+    words = verbs.add_parser("survey", help=text, description=text, parents=parents)
+    words.add_argument("cubes", metavar="CUBE", nargs="+", help="FITS files or CASA images")
+    words.add_argument("--positions", metavar="FILE", help="catalogue or region file, of all cubes")
+    words.add_argument("--output", metavar="DIR", required=True, help="where results go")
+    words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
+    where = words.add_mutually_exclusive_group()
+    where.add_argument("--processes", type=int, metavar="N", help="so many on this machine")
+    where.add_argument("--scheduler", metavar='"tcp://host:8786"', help="of a dask cluster")
+    words.set_defaults(verb=_survey)
+
+
+def _output_words(quiet: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(add_help=False, parents=[quiet])
     words.add_argument(
         "--output", metavar="DIR", help="where results go; CUBE-stellarssl if left out"
     )
     words.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    return words
+
+
+def _quiet_words() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(add_help=False)
     words.add_argument(
         "--quiet",
         dest="progress",

@@ -14,6 +14,7 @@ from radio_beam import Beam
 from tqdm import tqdm
 
 from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl.moments._stream import available_memory
 from stellarssl.pipeline import read_sources
 from stellarssl.survey._catalogue import Catalogue
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
@@ -121,6 +122,8 @@ def survey(  # noqa: PLR0913
     sources = None if positions is None else read_sources(positions)
     models = find_models(encoder, library)
     asked = asked_for(plain, sources, models, version("stellarssl"))
+    if memory_limit is None and isinstance(parallel, int) and parallel > 1:
+        memory_limit = available_memory() // (4 * parallel)
     resources = {"memory_limit": memory_limit, "n_threads": n_threads}
     recipe = Recipe(output, options | resources, plain, n_segments, models)
     catalogue = None if sources is None else Catalogue(sources)
