@@ -144,6 +144,7 @@ def _survey(options: argparse.Namespace) -> int:
         efficiency=options.efficiency,
         abundance=options.abundance,
         n_segments=options.n_segments,
+        memory_limit=options.memory_limit,
         progress=options.progress,
         **_reading(options),
     )
@@ -254,6 +255,11 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
     words.add_argument("--positions", metavar="FILE", help="catalogue or region file, of all cubes")
     words.add_argument("--output", metavar="DIR", required=True, help="where results go")
     words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
+    words.add_argument(
+        "--memory-limit",
+        metavar='"2 GB"',
+        help="of a task that reads a cube; a quarter of the free",
+    )
     where = words.add_mutually_exclusive_group()
     where.add_argument("--processes", type=int, metavar="N", help="so many on this machine")
     where.add_argument("--scheduler", metavar='"tcp://host:8786"', help="of a dask cluster")

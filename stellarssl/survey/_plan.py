@@ -121,7 +121,8 @@ def spelled(options: dict) -> dict[str, object]:
     plain = {}
     for name, value in options.items():
         if name in _QUANTITIES:
-            value = as_quantity(name, value, _QUANTITIES[name], equivalencies=u.spectral())  # noqa: PLW2901
+            through = u.spectral() if name == "rest_value" else None
+            value = as_quantity(name, value, _QUANTITIES[name], equivalencies=through)  # noqa: PLW2901
         elif name == "velocity_range":
             value = as_range(name, value, u.km / u.s)  # noqa: PLW2901
         plain[name] = value if value is None or isinstance(value, int | float) else str(value)

@@ -166,16 +166,24 @@ def read_record(path: Path, key: str) -> dict | None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Take away what a run that was killed was writing.
+    """Take away what a run that was killed was writing, and products of a record that fails.
 
     Parameters
     ----------
     folder : `~pathlib.Path`
-        May not be there.
+        May not be there. Files that no record names stay.
     """
     for path in folder.glob(".*-*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+    done = folder / "done.json"
+    try:
+        names = list(json.loads(done.read_text(encoding="utf-8"))["products"])
+    except (OSError, ValueError, KeyError, TypeError):
+        names = []
+    with storing(folder):
+        for name in (*names, done.name):
+            (folder / Path(name).name).unlink(missing_ok=True)
 
 
 def journal(output: Path, folder: str, station: str, event: str) -> None:

@@ -1,5 +1,8 @@
 """A survey of small cubes cut from the shipped one, with a small library and random weights."""
 
+import json
+from collections import Counter
+
 import pytest
 from astropy.config.paths import set_temp_cache
 from astropy.io import fits
@@ -34,18 +37,23 @@ def stars():
     return QTable.read(stellarssl.demo_files()[1])["id", "skycoord"]
 
 
-def cut(path, y, x, size=40):
-    """Cut some pixels from the shipped cube."""
-    with fits.open(stellarssl.demo_files()[0]) as hdus:
-        hdu = fits.PrimaryHDU(hdus[0].data[:, y : y + size, x : x + size], hdus[0].header)
-    hdu.header["CRPIX1"] -= x
-    hdu.header["CRPIX2"] -= y
-    hdu.writeto(path)
-    return path
+@pytest.fixture(scope="session")
+def cut():
+    """A function that cuts some pixels from the shipped cube into a file."""
+
+    def cut(path, y, x, size=40):
+        with fits.open(stellarssl.demo_files()[0]) as hdus:
+            hdu = fits.PrimaryHDU(hdus[0].data[:, y : y + size, x : x + size], hdus[0].header)
+        hdu.header["CRPIX1"] -= x
+        hdu.header["CRPIX2"] -= y
+        hdu.writeto(path)
+        return path
+
+    return cut
 
 
 @pytest.fixture
-def cubes(tmp_path):
+def cubes(tmp_path, cut):
     """Cubes of one star at 140 pc, one star at 280 pc, and six stars."""
     far = cut(tmp_path / "far.fits", 13, 15)
     fits.setval(far, "DISTANCE", value=280.0)
@@ -60,3 +68,15 @@ def run(cubes, stars, models, tmp_path):
         return survey(these, positions, tmp_path / output, **models | options)
 
     return run
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A function that counts how often each station of each cube was begun."""
+
+    def begun(output="out"):
+        lines = (tmp_path / output / "journal.jsonl").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+        return Counter((e["cube"], e["station"]) for e in entries if e["event"] == "begins")
+
+    return begun
