@@ -258,7 +258,7 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
     words.add_argument(
         "--memory-limit",
         metavar='"2 GB"',
-        help="of a task that reads a cube; a quarter of the free",
+        help="of a task that reads a cube",
     )
     where = words.add_mutually_exclusive_group()
     where.add_argument("--processes", type=int, metavar="N", help="so many on this machine")

@@ -33,25 +33,31 @@ def weigh(models):
     return weigh
 
 
-def test_every_cube_has_its_folder_and_the_catalogue_has_every_cube(
-    run, cubes, tmp_path, weigh, stars
-):
+def _same_rows(found, expected):
+    """Compare tables of which the first has been a file, where what is masked is lost."""
+    for name in ("flags", "neighbors", "ood_pvalue", "neighbor_distance"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    for name in ("mass", "gas_mass"):
+        np.testing.assert_array_equal(found[name].mask, expected[name].mask)
+        np.testing.assert_array_equal(found[name].filled(0), expected[name].filled(0))
+
+
+def test_each_cube_has_a_folder_and_the_catalogue_has_all(run, cubes, tmp_path, weigh, stars):
     table = run()
     assert list(table["folder"]) == ["near", "far", "group"]
     assert list(table["status"]) == ["ok"] * 3, list(table["reason"])
-    assert list(table["n_sources"]) == [1, 1, 6]
+    assert list(table["n_sources"]) == [1, 1, 5]
     merged = QTable.read(tmp_path / "out" / "masses.ecsv")
-    assert list(merged["cube"]) == ["near", "far", *["group"] * 6]
+    assert list(merged["cube"]) == ["near", "far", *["group"] * 5]
     for cube, folder, names in (
         (cubes[0], "near", ["s4-3"]),
         (cubes[1], "far", ["s4-6"]),
         (cubes[2], "group", ["s4-7", "s4-9", "s4-11", "s4-12", "s4-13"]),
     ):
         rows = merged[merged["cube"] == folder]
-        assert set(names) <= set(rows["id"])
+        assert list(rows["id"]) == names
         alone = weigh(stellarssl.moment_maps(cube), stars[np.isin(stars["id"], rows["id"])])
-        np.testing.assert_array_equal(rows["mass"].unmasked, alone["mass"].unmasked)
-        np.testing.assert_array_equal(rows["flags"], alone["flags"])
+        _same_rows(rows, alone)
         done = json.loads((tmp_path / "out" / folder / "done.json").read_text())
         assert {"moments.fits", "masses.ecsv", "labels.fits"} <= set(done["products"])
         for name, file in done["products"].items():
@@ -122,7 +128,7 @@ def test_a_broken_cube_is_recorded_and_the_rest_goes_on(run, cubes, begun, tmp_p
     monkeypatch.setattr(_stations, "segment", broken)
     table = run()
     assert list(table["status"]) == ["refused", "failed", "ok"]
-    assert "truncated" in table["reason"][0]
+    assert "cube: must be a whole FITS file" in table["reason"][0]
     assert table["reason"][1] == "RuntimeError: a bug of two lines"
     assert set(QTable.read(tmp_path / "out" / "masses.ecsv")["cube"]) == {"group"}
     monkeypatch.undo()
@@ -159,8 +165,7 @@ def test_sources_at_their_own_distances_and_velocities(run, cubes, stars, weigh,
     merged = QTable.read(tmp_path / "out" / "masses.ecsv")
     assert list(merged["id"]) == list(some["id"])
     alone = weigh(cubes[2], some)
-    for name in ("mass", "gas_mass"):
-        np.testing.assert_array_equal(merged[name].unmasked, alone[name].unmasked)
+    _same_rows(merged, alone)
 
 
 def test_without_positions_the_peaks_of_each_cube_are_weighed(run, cubes, tmp_path):
@@ -212,7 +217,7 @@ def test_sources_on_an_image_are_those_of_every_pixel(frame, dec):
     x, y = wcs.world_to_pixel(coord)
     front = coord.separation(centre) < 1 * u.deg  # TAN shows the far side, too
     inside = front & (x > -0.5) & (x < 29.5) & (y > -0.5) & (y < 39.5)
-    assert list(found.id) == list(np.flatnonzero(inside) + 1)
+    assert [int(name) - 1 for name in found.id] == list(np.flatnonzero(inside))
     assert 100 < len(found) < 3000
 
 
