@@ -68,14 +68,16 @@ def survey(  # noqa: PLR0913
         peaks of each cube's column.
     output : path-like
         Folder of all results, at the same path for every worker.
-    parallel : None, int, str or `distributed.Client`, optional
+    parallel : None, int, str or dask Client, optional
         Where the work is done: in this thread (None or 1), by so many processes on this machine,
         or by the workers of a dask cluster: ``"current-scheduler"``, the address of its scheduler,
         or a client. All but the first need the ``distributed`` extra.
-    tracer, velocity_range, efficiency, excitation_temperature, abundance, max_recoverable_scale
+    tracer, velocity_range, efficiency
         As for `~stellarssl.moment_maps`, for all cubes.
     unit, beam, rest_value, distance, hdu
         As for `~stellarssl.read_cube`, for all cubes.
+    excitation_temperature, abundance, max_recoverable_scale
+        As for `~stellarssl.moment_maps`, for all cubes.
     n_segments : int, optional
         As for `~stellarssl.segment`.
     encoder : str or path-like, optional
