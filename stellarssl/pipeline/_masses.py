@@ -225,7 +225,7 @@ def observations(maps: MomentMaps, distance: u.Quantity) -> list[tuple[Observati
     Returns
     -------
     groups : list of tuple
-        An `~stellarssl.observe.Observation`, rounded, and the rows (int, ascending) that it holds for.
+        A rounded `~stellarssl.observe.Observation` and the rows (int, ascending) it holds for.
 
     Raises
     ------

@@ -104,7 +104,7 @@ def connected(parallel: object, models: Models) -> Iterator[Workers]:
                 n_workers=parallel,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address=":0",
                 silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,

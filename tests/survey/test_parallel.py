@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # workers take their time to start
 def cluster():
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

@@ -55,7 +55,7 @@ def test_a_worker_without_the_weights(run, models, tmp_path):
     run(encoder=weights, these=[tmp_path / "nowhere.fits"])  # this process knows them from here on
     weights.unlink()
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         rule = (
