@@ -34,7 +34,7 @@ _ROOM_OF = {
     "write_figures": "report",
     "write_masses": "pipeline",
 }
-_ROOMS = ("evaluate", "pretrain")
+_ROOMS = ("evaluate", "pretrain", "survey")
 
 __all__ = sorted([*_ROOM_OF, *_ROOMS])  # noqa: PLE0605
 

@@ -133,6 +133,28 @@ def _demo(options: argparse.Namespace) -> int:
     return status
 
 
+def _survey(options: argparse.Namespace) -> int:
+    table = stellarssl.survey.survey(
+        options.cubes,
+        options.positions,
+        options.output,
+        parallel=options.scheduler or options.processes,
+        tracer=options.tracer,
+        velocity_range=options.velocity_range,
+        efficiency=options.efficiency,
+        abundance=options.abundance,
+        n_segments=options.n_segments,
+        memory_limit=options.memory_limit,
+        progress=options.progress,
+        **_reading(options),
+    )
+    _print_table(table)
+    failed = [str(row["cube"]) for row in table if row["status"] == "failed"]
+    if failed:
+        _say(f"{len(failed)} of {len(table)} cubes failed; the same command tries them again")
+    return 1 if failed else 0
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     table = stellarssl.evaluate.evaluate(depth=options.depth, progress=options.progress)
     _print_table(table)
@@ -228,7 +250,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    everywhere, reading = _common_words(), _reading_words()
+    quiet, reading = _quiet_words(), _reading_words()
+    everywhere = _output_words(quiet)
     for name, verb, text in (
         ("info", _info, "what a cube holds, and what would be refused and why"),
         ("moments", _moments, "hydrogen column, velocity and dispersion maps with their errors"),
@@ -243,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
             words.add_argument("--positions", metavar="FILE", help="catalogue or region file")
         if name in ("segment", "analyze"):
             words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
+    _add_survey(verbs, [quiet, reading])
     text = "what analyze makes of a simulated cube that is shipped, truth beside estimate"
     demo = verbs.add_parser("demo", help=text, description=text, parents=[everywhere])
     demo.set_defaults(verb=_demo)
@@ -250,12 +274,11 @@ def _parser() -> argparse.ArgumentParser:
     words = verbs.add_parser("evaluate", help=text, description=text, parents=[everywhere])
     words.add_argument("--depth", default="0.5 pc", metavar='"0.5 pc"', help="which rows of it")
     words.set_defaults(verb=_evaluate, cube="evaluation")
-    _add_pretraining(verbs)
+    _add_pretraining(verbs, quiet)
     return parser
 
 
-def _add_pretraining(verbs: "argparse._SubParsersAction") -> None:
-    quiet = _quiet_word()
+def _add_pretraining(verbs: "argparse._SubParsersAction", quiet: argparse.ArgumentParser) -> None:
     text = "flame fractals to train on, as files; call it again and it goes on where it stopped"
     words = verbs.add_parser("fractals", help=text, description=text, parents=[quiet])
     words.set_defaults(verb=_fractals)
@@ -305,8 +328,26 @@ def _add_workers(words: argparse.ArgumentParser, default: int, text: str) -> Non
     )
 
 
-def _common_words() -> argparse.ArgumentParser:
-    words = argparse.ArgumentParser(add_help=False, parents=[_quiet_word()])
+def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
+    text = "many cubes, on one machine or a cluster; stopped anywhere, it goes on where it was"
+    words = verbs.add_parser("survey", help=text, description=text, parents=parents)
+    words.add_argument("cubes", metavar="CUBE", nargs="+", help="FITS files or CASA images")
+    words.add_argument("--positions", metavar="FILE", help="catalogue or region file, of all cubes")
+    words.add_argument("--output", metavar="DIR", required=True, help="where results go")
+    words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
+    words.add_argument(
+        "--memory-limit",
+        metavar='"2 GB"',
+        help="of a task that reads a cube",
+    )
+    where = words.add_mutually_exclusive_group()
+    where.add_argument("--processes", type=int, metavar="N", help="so many on this machine")
+    where.add_argument("--scheduler", metavar='"tcp://host:8786"', help="of a dask cluster")
+    words.set_defaults(verb=_survey)
+
+
+def _output_words(quiet: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(add_help=False, parents=[quiet])
     words.add_argument(
         "--output", metavar="DIR", help="where results go; CUBE-stellarssl if left out"
     )
@@ -314,7 +355,7 @@ def _common_words() -> argparse.ArgumentParser:
     return words
 
 
-def _quiet_word() -> argparse.ArgumentParser:
+def _quiet_words() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(add_help=False)
     words.add_argument(
         "--quiet",

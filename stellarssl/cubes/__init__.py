@@ -6,5 +6,6 @@ Nothing is read, converted or convolved as a whole: ``moments`` does that block 
 from stellarssl.cubes._cube import Cube
 from stellarssl.cubes._preflight import preflight
 from stellarssl.cubes._read import read_cube
+from stellarssl.cubes._sky import read_sky
 
-__all__ = ["Cube", "preflight", "read_cube"]
+__all__ = ["Cube", "preflight", "read_cube", "read_sky"]

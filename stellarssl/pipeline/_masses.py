@@ -21,7 +21,9 @@ from stellarssl.observe import Observation
 from stellarssl.pipeline._positions import Sources, read_sources
 from stellarssl.tiles import TileSet, column_peaks, make_tiles
 
-__all__ = ["estimate_mass", "write_masses"]
+__all__ = ["estimate_mass", "observations", "write_masses"]
+
+_TILE_PIXELS = 64.0
 
 
 def estimate_mass(
@@ -198,20 +200,48 @@ def _filtered_out(maps: MomentMaps, tiles: TileSet) -> np.ndarray:
 def _observations(
     maps: MomentMaps, tiles: TileSet, library: ReferenceLibrary
 ) -> list[tuple[Observation | None, np.ndarray]]:
-    """Group tiles by what the telescope resolves at their distance.
+    """Group tiles by the library that they are looked up in.
 
-    None stands for a library that has been observed already, by whoever chose it. A beam wider than
-    a tile counts as wide as a tile: no mass rests on either, and smoothing takes time with width.
+    None stands for a library that has been observed already, by whoever chose it.
     """
     if library.observation is not None:
         return [(None, np.arange(len(tiles)))]
-    groups: dict[Observation, list[int]] = {}
-    widest = float(tiles.maps.shape[-1])
-    for i, distance in enumerate(tiles.distance):
-        seen = Observation.of(maps, distance=distance)
-        seen = replace(seen, beam_pixels=min(seen.beam_pixels, widest)).rounded()
-        groups.setdefault(seen, []).append(i)
-    return [(observation, np.array(rows)) for observation, rows in groups.items()]
+    return observations(maps, tiles.distance)
+
+
+def observations(maps: MomentMaps, distance: u.Quantity) -> list[tuple[Observation, np.ndarray]]:
+    """Group sources by what the telescope resolves at their distance.
+
+    A beam wider than a tile counts as wide as a tile: no mass rests on either, and smoothing takes
+    time with width.
+
+    Parameters
+    ----------
+    maps : `~stellarssl.MomentMaps`
+        With a tracer and a beam.
+    distance : `~astropy.units.Quantity`
+        Of each source, shape (n,).
+
+    Returns
+    -------
+    groups : list of tuple
+        A rounded `~stellarssl.observe.Observation` and the rows (int, ascending) it holds for.
+
+    Raises
+    ------
+    MissingInputError
+        If the maps have no tracer or no beam.
+    """
+    distances, which = np.unique(distance, return_inverse=True)
+    rows_of: dict[Observation, list[int]] = {}
+    for i, each in enumerate(distances):
+        seen = Observation.of(maps, distance=each)
+        seen = replace(seen, beam_pixels=min(seen.beam_pixels, _TILE_PIXELS)).rounded()
+        rows_of.setdefault(seen, []).append(i)
+    return [
+        (observation, np.flatnonzero(np.isin(which, members)))
+        for observation, members in rows_of.items()
+    ]
 
 
 def _in_order(tables: list[QTable], rows_of: list[np.ndarray]) -> QTable:

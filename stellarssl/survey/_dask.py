@@ -1,0 +1,154 @@
+"""Tasks on the workers of dask.distributed, which the ``distributed`` extra brings."""
+
+import logging
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+from distributed import Client, LocalCluster, as_completed
+
+from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl.survey._models import Models, load_models
+from stellarssl.survey._parallel import Failure
+
+__all__ = ["Workers", "connected"]
+
+_PATIENCE = 10  # s, for a scheduler to answer
+_RETRIES = 2  # of a task that broke; one whose worker was lost is dask's to repeat
+
+
+class Workers:
+    """Runs tasks on a dask cluster.
+
+    Parameters
+    ----------
+    client : `distributed.Client`
+        Connected.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._ending = as_completed(loop=client.loop)
+        self._keys = {}
+
+    def submit(self, key: Hashable, function: Callable, args: tuple, step: int) -> None:
+        """Add a task, as `Here.submit`.
+
+        Parameters
+        ----------
+        key : hashable
+            Its name.
+        function : callable
+            What is called.
+        args : tuple
+            With what.
+        step : int
+            Those of a higher step come first.
+        """
+        future = self._client.submit(function, *args, pure=False, retries=_RETRIES, priority=step)
+        self._keys[future.key] = key
+        self._ending.add(future)
+
+    def finished(self) -> Iterator[tuple[Hashable, object]]:
+        """Wait for tasks until there are none, as `Here.finished`.
+
+        Yields
+        ------
+        key : hashable
+            Of the task that ended.
+        result : object
+            What it returned, or a `Failure`.
+
+        Raises
+        ------
+        StellarSSLError
+            If the scheduler is lost.
+        """
+        for future in self._ending:
+            if future.status not in ("finished", "error"):
+                raise StellarSSLError(
+                    "the dask scheduler was lost; what is finished stays, and the same command "
+                    "goes on"
+                )
+            error = future.exception() if future.status == "error" else None
+            yield (
+                self._keys.pop(future.key),
+                future.result() if error is None else Failure.of(error),
+            )
+
+
+@contextmanager
+def connected(parallel: object, models: Models) -> Iterator[Workers]:
+    """Connect to a cluster, or start one, and see that its workers find the models.
+
+    Parameters
+    ----------
+    parallel : int, str or `distributed.Client`
+        A number of processes, ``"current-scheduler"``, an address, or a client.
+    models : `Models`
+        Weights and library.
+
+    Yields
+    ------
+    workers : `Workers`
+        What is started here ends with the context.
+
+    Raises
+    ------
+    InputError
+        If there is no such scheduler, or a worker without weights or library.
+    """
+    if isinstance(parallel, int):
+        # the blocks' memory is bounded, and pages of a memory map count as a worker's own
+        with (
+            LocalCluster(
+                n_workers=parallel,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=":0",
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield _checked(client, models)
+    elif isinstance(parallel, Client):
+        yield _checked(parallel, models)
+    elif parallel == "current-scheduler":
+        yield _checked(_current(), models)
+    else:
+        with _client_of(parallel) as client:
+            yield _checked(client, models)
+
+
+def _current() -> Client:
+    try:
+        return Client.current()
+    except ValueError as error:
+        rule = "needs a dask Client in this process, and there is none"
+        raise InputError("parallel", rule, "current-scheduler") from error
+
+
+def _client_of(address: object) -> Client:
+    rule = "must be the address of a dask scheduler that answers, such as 'tcp://10.0.0.1:8786'"
+    if not isinstance(address, str):
+        raise InputError("parallel", rule, address)
+    try:
+        return Client(address, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError("parallel", rule, address) from error
+
+
+def _checked(client: Client, models: Models) -> Workers:
+    """Load the models on each worker that is there; those that come later load them when needed."""
+    for address, error in client.run(_lacks, models).items():
+        if error is not None:
+            rule = f"must be found by every worker ({error})"
+            raise InputError("encoder and library", rule, address)
+    return Workers(client)
+
+
+def _lacks(models: Models) -> str | None:
+    try:
+        load_models(models)
+    except Exception as error:  # noqa: BLE001  (whatever it is, the worker is of no use)
+        return Failure.of(error).reason
+    return None

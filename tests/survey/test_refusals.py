@@ -1,0 +1,174 @@
+"""What stops a survey: one sentence, and what is finished stays."""
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+import astropy.units as u
+import pytest
+from distributed import Client, LocalCluster
+
+from stellarssl._utils import optional
+from stellarssl._utils.exceptions import InputError, MissingDependencyError
+from stellarssl.cli import main
+from stellarssl.survey import _stations, survey
+from stellarssl.survey._lock import locked
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distance": 288}, "distance: must be a quantity convertible to 'pc'"),
+        ({"velocity_range": "5 km/s"}, "velocity_range: must be two values"),
+        ({"these": []}, "cubes: must name at least one cube"),
+        ({"these": "near.fits"}, "cubes: must be a list of paths, not one; got 'near.fits'"),
+        ({"parallel": 0}, "parallel: must be a number of processes, .*; got 0"),
+        ({"parallel": 1.5}, "parallel: must be a number of processes, .*; got 1.5"),
+        ({"parallel": "current-scheduler"}, "parallel: needs a dask Client in this process"),
+        ({"parallel": "nonsense://"}, "parallel: must be the address of a dask scheduler"),
+        ({"library": "nowhere.fits"}, "library: must name a library .* there is no such file"),
+    ],
+)
+def test_arguments(run, options, message):
+    with pytest.raises(InputError, match=message):
+        run(**options)
+
+
+def test_a_scheduler_that_is_not_there(run, monkeypatch):
+    monkeypatch.setattr("stellarssl.survey._dask._PATIENCE", 1)
+    rule = "parallel: must be the address of a dask scheduler that answers, .*; got 'tcp://127"
+    with pytest.raises(InputError, match=rule):
+        run(parallel="tcp://127.0.0.1:9")
+
+
+def test_without_distributed(run, monkeypatch):
+    monkeypatch.setattr(optional, "find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'stellarssl\[distributed\]'"):
+        run(parallel=2)
+
+
+@pytest.mark.slow  # a worker takes its time to start
+def test_a_worker_without_the_weights(run, models, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(models["encoder"].read_bytes())
+    run(encoder=weights, these=[tmp_path / "nowhere.fits"])  # this process knows them from here on
+    weights.unlink()
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        rule = (
+            "encoder and library: must be found by every worker .*weights.safetensors.*; got 'tcp:"
+        )
+        with pytest.raises(InputError, match=rule):
+            run(encoder=weights, parallel=client)
+
+
+def test_another_survey_in_the_same_folder(run, cubes, stars, tmp_path):
+    run(these=cubes[:1], distance=140 * u.pc)
+    before = sorted((tmp_path / "out").rglob("*"))
+    run(these=cubes[:1], distance="0.14 kpc")  # the same
+    message = r"output: holds a survey in which distance was 140.0 pc and is 150.0 pc: choose"
+    with pytest.raises(InputError, match=message):
+        run(these=cubes[:1], distance="150 pc")
+    with pytest.raises(InputError, match=r"positions was catalogue .* and is catalogue"):
+        run(these=cubes[:1], distance="140 pc", positions=stars[:2])
+    assert sorted((tmp_path / "out").rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"asked": 3}'])
+def test_a_damaged_manifest(run, cubes, begun, tmp_path, text):
+    run(these=cubes[:1])
+    manifest = tmp_path / "out" / "survey.json"
+    manifest.write_text(text)
+    with pytest.raises(InputError, match=r"output: must hold a whole survey.json; delete"):
+        run(these=cubes[:1])
+    manifest.unlink()
+    run(these=cubes[:1])
+    assert set(begun().values()) == {1}  # what is finished stays
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 0}'])
+def test_a_damaged_record_has_its_cube_done_again(run, cubes, begun, tmp_path, text):
+    run(these=cubes[:2])
+    (tmp_path / "out" / "near" / "done.json").write_text(text)
+    assert list(run(these=cubes[:2])["status"]) == ["ok", "ok"]
+    assert [begun()[name, "moments"] for name in ("near", "far")] == [2, 1]
+
+
+def test_two_runs_at_once(run, tmp_path):
+    with locked(tmp_path / "out"):
+        rule = rf"output: must not be in use by another run \(process {os.getpid()} on .*\); got"
+        with pytest.raises(InputError, match=rule):
+            run()
+    run(these=[tmp_path / "nowhere.fits"])  # the lock that was left is nobody's
+
+
+def test_a_full_disk(run, cubes, begun):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    run(these=cubes[:1])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        with pytest.raises(InputError, match="output: must be a folder with room that can be wri"):
+            run(these=cubes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(run(these=cubes)["status"]) == ["ok"] * 3
+    assert begun()["near", "moments"] == 1
+
+
+def test_a_read_only_output(run, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(InputError, match=r"output: must be a folder .*Read-only file system.*out'"):
+        run()
+
+
+def test_a_cube_that_changes_while_it_is_read(run, cubes, monkeypatch):
+    right = _stations.moment_maps
+
+    def meanwhile(cube, **options):
+        maps = right(cube, **options)
+        os.utime(cube)
+        return maps
+
+    monkeypatch.setattr(_stations, "moment_maps", meanwhile)
+    table = run(these=cubes[:1])
+    assert table["status"][0] == "refused"
+    assert "cube: must not change while it is read" in table["reason"][0]
+    monkeypatch.undo()
+    assert run(these=cubes[:1])["status"][0] == "ok"
+
+
+def test_the_command(cubes, stars, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "stellarssl.survey.survey", lambda *args, **options: survey(*args, **options, **models)
+    )
+    stars.write(tmp_path / "stars.ecsv")
+    words = ["survey", *map(str, cubes[:2]), "--positions", str(tmp_path / "stars.ecsv")]
+    words += ["--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.out.count(" ok ") == 2
+    assert said.err == ""  # no bar where this is no terminal
+    assert main([*words, "--distance", "300 pc"]) == 1
+    assert "distance was None and is 300.0 pc" in capsys.readouterr().err
+    assert main([*words, "--processes", "2", "--scheduler", "tcp://x"]) == 2
+
+
+def test_the_command_says_that_a_cube_failed(cubes, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "stellarssl.survey.survey", lambda *args, **options: survey(*args, **options, **models)
+    )
+
+    def broken(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(_stations, "moment_maps", broken)
+    assert main(["survey", str(cubes[0]), "--output", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "RuntimeError: a bug" in said.out
+    assert said.err == "stellarssl: 1 of 1 cubes failed; the same command tries them again\n"
