@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.torch import save
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
+from stellarssl.encoder._backends import BATCH, fastest_forward
 from stellarssl.encoder._device import DTYPES, fastest_dtype, find_device
 from stellarssl.encoder._features import Features, block_slices, pool_tokens
 from stellarssl.encoder._spec import EncoderSpec, build_model, weights_sha256
@@ -23,7 +25,6 @@ DEFAULT_ENCODER = "flames-dev"
 """The name of the shipped weights."""
 
 _TILE_PIXELS, _TILE_WIDTH = 64, 0.5
-_IMAGES_PER_BATCH = 128
 
 
 class Encoder:
@@ -40,8 +41,9 @@ class Encoder:
     device : str, optional
         ``"auto"`` is a GPU where there is one, else the processor; or a torch device.
     dtype : {"auto", "float32", "bfloat16"}, optional
-        What the network computes in. ``"auto"`` is decided at first use: bfloat16 where the device
-        has a unit for it and a trial shows it to be faster, else float32.
+        What the network computes in. ``"auto"`` is float32 for features, by whose nearest
+        neighbours masses are told; for patch tokens, which become colours, it is bfloat16 where
+        the device has a unit for it and a trial shows it to be faster.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Encoder:
         self.spec = spec
         self.device = find_device(device)
         self._dtype = dtype
+        self._forwards = {}
         self._model = (
             model.to(self.device, torch.float32).eval().requires_grad_(requires_grad=False)
         )
@@ -78,10 +81,15 @@ class Encoder:
 
     @property
     def dtype(self) -> str:
-        """What the network computes in: ``"float32"`` or ``"bfloat16"``."""
-        if self._dtype == "auto":
-            self._dtype = fastest_dtype(self._model, self.spec.image_size, self.device)
-        return self._dtype
+        """What features are computed in: ``"float32"`` or ``"bfloat16"``."""
+        return "float32" if self._dtype == "auto" else self._dtype
+
+    @cached_property
+    def _token_dtype(self) -> str:
+        """What patch tokens are computed in."""
+        if self._dtype != "auto":
+            return self._dtype
+        return fastest_dtype(self._model, self.spec.image_size, self.device)
 
     def astype(self, dtype: str) -> "Encoder":
         """Return the same network computing in another dtype, such as that of a library.
@@ -305,9 +313,7 @@ class Encoder:
             raise InputError("n_views", "must be 1, 2, 4 or 8", n_views)
         pixels = [_width_pixels(width) for width in widths]
         rows = []
-        for images in self._batches(
-            maps, batch_size or _IMAGES_PER_BATCH // n_views, show=progress
-        ):
+        for images in self._batches(maps, batch_size or BATCH // n_views, show=progress):
             blocks = [self._pooled_views(images, n, n_views) for n in pixels]
             rows.append(torch.cat(blocks, dim=1).flatten(1).cpu().numpy())
         blocks = block_slices(tuple(widths), self.spec.width)
@@ -339,9 +345,9 @@ class Encoder:
         grid, width = self.spec.grid, self.spec.width
         out = np.empty((len(maps), grid, grid, width), np.float32)
         start = 0
-        for images in self._batches(maps, batch_size or _IMAGES_PER_BATCH, show=progress):
+        for images in self._batches(maps, batch_size or BATCH, show=progress):
             whole = _resample(images, _TILE_PIXELS, self.spec.image_size)
-            tokens = self._forward(whole)[:, self._model.num_prefix_tokens :]
+            tokens = self._forward(whole, self._token_dtype)[:, self._model.num_prefix_tokens :]
             out[start : start + len(images)] = tokens.cpu().numpy().reshape(-1, grid, grid, width)
             start += len(images)
         return out
@@ -355,18 +361,17 @@ class Encoder:
     def _pooled_views(self, images: torch.Tensor, n_pixels: int, n_views: int) -> torch.Tensor:
         """Return the blocks (n, 6, d) of the central pixels, averaged over orientations."""
         views = _orientations(_resample(images, n_pixels, self.spec.image_size), n_views)
-        tokens = self._forward(views.flatten(0, 1))
+        tokens = self._forward(views.flatten(0, 1), self.dtype)
         pooled = pool_tokens(tokens, self._model.num_prefix_tokens)
         return pooled.unflatten(0, (n_views, -1)).mean(0)
 
-    def _forward(self, images: torch.Tensor) -> torch.Tensor:
+    def _forward(self, images: torch.Tensor, dtype: str) -> torch.Tensor:
         """Return the tokens of scaled images as float32."""
-        low = self.dtype == "bfloat16"
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low),
-        ):
-            return self._model.forward_features(images).float()
+        if dtype not in self._forwards:
+            found = fastest_forward(self._model, self.spec.image_size, self.device, dtype)
+            self._forwards[dtype] = found[1]
+        with torch.inference_mode():
+            return self._forwards[dtype](images).float()
 
 
 def _checked_maps(maps: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ def nearest_groups(
 
 
 @compiled
-def _keep_nearer(products, query, rows, start, groups, clumps, unseen, square, index, owner):  # noqa: ANN001, ANN202
+def _keep_nearer(products, query, rows, start, groups, clumps, unseen, square, index, owner):  # noqa: ANN001
     """Put those of a block's rows that are nearer than what was found into the lists found."""
     m, n = products.shape
     d = rows.shape[1] - 1
@@ -132,7 +132,7 @@ def _keep_nearer(products, query, rows, start, groups, clumps, unseen, square, i
 
 
 @compiled
-def _insert(distance, row, group, square, index, owner):  # noqa: ANN001, ANN202
+def _insert(distance, row, group, square, index, owner):  # noqa: ANN001
     """Enter a row into an ascending list that names each group once."""
     at = len(owner) - 1
     for i in range(len(owner)):
