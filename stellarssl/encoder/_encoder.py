@@ -1,7 +1,7 @@
 """The encoder: weights, device, dtype and batches."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ from safetensors.torch import save
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
-from stellarssl.encoder._backends import BATCH, fastest_forward
-from stellarssl.encoder._device import DTYPES, fastest_dtype, find_device
+from stellarssl.encoder._backends import BATCH, faster_dtype, fastest_forward
+from stellarssl.encoder._device import DTYPES, find_device
 from stellarssl.encoder._features import Features, block_slices, pool_tokens
 from stellarssl.encoder._spec import EncoderSpec, build_model, weights_sha256
 from stellarssl.encoder._weights import SHIPPED, fetch_weights, read_weights
@@ -41,9 +41,8 @@ class Encoder:
     device : str, optional
         ``"auto"`` is a GPU where there is one, else the processor; or a torch device.
     dtype : {"auto", "float32", "bfloat16"}, optional
-        What the network computes in. ``"auto"`` is float32 for features, by whose nearest
-        neighbours masses are told; for patch tokens, which become colours, it is bfloat16 where
-        the device has a unit for it and a trial shows it to be faster.
+        What the network computes in. ``"auto"`` is decided at first use: bfloat16 where the
+        processor has a unit for it and a trial shows it to be faster, else float32.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class Encoder:
         self.spec = spec
         self.device = find_device(device)
         self._dtype = dtype
-        self._forwards = {}
         self._model = (
             model.to(self.device, torch.float32).eval().requires_grad_(requires_grad=False)
         )
@@ -81,15 +79,10 @@ class Encoder:
 
     @property
     def dtype(self) -> str:
-        """What features are computed in: ``"float32"`` or ``"bfloat16"``."""
-        return "float32" if self._dtype == "auto" else self._dtype
-
-    @cached_property
-    def _token_dtype(self) -> str:
-        """What patch tokens are computed in."""
-        if self._dtype != "auto":
-            return self._dtype
-        return fastest_dtype(self._model, self.spec.image_size, self.device)
+        """What the network computes in: ``"float32"`` or ``"bfloat16"``."""
+        if self._dtype == "auto":
+            self._dtype = faster_dtype(self._model, self.spec.image_size, self.device)
+        return self._dtype
 
     def astype(self, dtype: str) -> "Encoder":
         """Return the same network computing in another dtype, such as that of a library.
@@ -347,7 +340,7 @@ class Encoder:
         start = 0
         for images in self._batches(maps, batch_size or BATCH, show=progress):
             whole = _resample(images, _TILE_PIXELS, self.spec.image_size)
-            tokens = self._forward(whole, self._token_dtype)[:, self._model.num_prefix_tokens :]
+            tokens = self._forward(whole)[:, self._model.num_prefix_tokens :]
             out[start : start + len(images)] = tokens.cpu().numpy().reshape(-1, grid, grid, width)
             start += len(images)
         return out
@@ -361,17 +354,18 @@ class Encoder:
     def _pooled_views(self, images: torch.Tensor, n_pixels: int, n_views: int) -> torch.Tensor:
         """Return the blocks (n, 6, d) of the central pixels, averaged over orientations."""
         views = _orientations(_resample(images, n_pixels, self.spec.image_size), n_views)
-        tokens = self._forward(views.flatten(0, 1), self.dtype)
+        tokens = self._forward(views.flatten(0, 1))
         pooled = pool_tokens(tokens, self._model.num_prefix_tokens)
         return pooled.unflatten(0, (n_views, -1)).mean(0)
 
-    def _forward(self, images: torch.Tensor, dtype: str) -> torch.Tensor:
+    @cached_property
+    def _fastest(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return fastest_forward(self._model, self.spec.image_size, self.device, self.dtype)[1]
+
+    def _forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the tokens of scaled images as float32."""
-        if dtype not in self._forwards:
-            found = fastest_forward(self._model, self.spec.image_size, self.device, dtype)
-            self._forwards[dtype] = found[1]
         with torch.inference_mode():
-            return self._forwards[dtype](images).float()
+            return self._fastest(images).float()
 
 
 def _checked_maps(maps: np.ndarray) -> np.ndarray:
