@@ -28,6 +28,7 @@ _ROOM_OF = {
     "make_tiles": "tiles",
     "moment_maps": "moments",
     "preflight": "cubes",
+    "profile": "_utils.stations",
     "read_cube": "cubes",
     "segment": "pipeline",
     "write_comparison": "report",

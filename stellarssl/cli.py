@@ -40,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", StellarSSLWarning)
         warnings.showwarning = _one_line_warning
         try:
-            return options.verb(options)
+            return _profiled(options) if options.profile else options.verb(options)
         except StellarSSLError as error:
             _say(str(error))
         except (OSError, MemoryError) as error:
@@ -49,6 +49,13 @@ def main(args: Sequence[str] | None = None) -> int:
             _say("interrupted; what was written is whole")
             return 130
     return 1
+
+
+def _profiled(options: argparse.Namespace) -> int:
+    with stellarssl.profile() as stations:
+        status = options.verb(options)
+    print(stations, file=sys.stderr)
+    return status
 
 
 def _say(message: str) -> None:
@@ -249,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="stellarssl", description="Masses of embedded stars, and segments, from radio cubes."
     )
     parser.add_argument("--version", action=_Version)
+    parser.set_defaults(profile=False)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     quiet, reading = _quiet_words(), _reading_words()
     everywhere = _output_words(quiet)
@@ -264,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
         words.set_defaults(verb=verb)
         if name in ("mass", "analyze"):
             words.add_argument("--positions", metavar="FILE", help="catalogue or region file")
+            words.add_argument("--profile", action="store_true", help="time of each station")
         if name in ("segment", "analyze"):
             words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
     _add_survey(verbs, [quiet, reading])

@@ -105,6 +105,16 @@ def test_positions_of_a_catalogue(cube, tmp_path, capsys):
     assert str(stars["id"][0]) in capsys.readouterr().out
 
 
+def test_profile_names_the_stations(cube, tmp_path, capsys):
+    words = ["mass", str(cube), "--profile", "--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    table = capsys.readouterr().err.splitlines()
+    names = [line.split("  ")[0] for line in table if line.endswith("%")]
+    known = {"cube", "moments", "tiles", "library", "observe library", "encoder", "neighbours"}
+    assert known <= set(names) | {"library"}  # which another test may have read
+    assert names[-1] == "whole"
+
+
 def test_options_reach_the_maps(cube, tmp_path):
     words = ["--velocity-range", "-1 1 km/s", "--distance", "280 pc", "--tracer", "C18O"]
     assert main(["moments", str(cube), *words, "--output", str(tmp_path / "out")]) == 0

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from stellarssl._utils.exceptions import InputError, OutputExistsError
 from stellarssl.encoder import DEFAULT_ENCODER, Encoder, EncoderSpec, Scaling, _weights
+from stellarssl.encoder._backends import faster_dtype, fastest_forward, forwards
 
 
 def make_maps(n=3, seed=0):
@@ -174,6 +175,35 @@ def test_dtypes_are_told_apart(encoder):
     assert b.array.dtype == np.float32
     assert 0 < np.abs(a.array - b.array).max() < 0.2
     assert encoder.astype("auto").dtype in ("float32", "bfloat16")
+
+
+def test_packed_weights_give_the_same_tokens(encoder):
+    model, images = encoder._model, torch.randn(3, 3, 64, 64)
+    ways = forwards(model, 64, torch.device("cpu"), "float32")
+    with torch.inference_mode():
+        plain = model.forward_features(images)
+        for forward in ways.values():
+            torch.testing.assert_close(forward(images), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_packed_bfloat16_is_nearer_than_autocast(encoder):
+    model, images = encoder._model, torch.randn(3, 3, 64, 64)
+    ways = forwards(model, 64, torch.device("cpu"), "bfloat16")
+    if "packed" not in ways:
+        pytest.skip("no packed weights on this processor")
+    with torch.inference_mode():
+        plain = model.forward_features(images)
+        error = {name: (way(images) - plain).square().mean() for name, way in ways.items()}
+    assert 0 < error["packed"] < error["eager"] < 1e-3 * plain.square().mean()
+
+
+def test_without_onednn_the_network_runs_as_it_is(encoder, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    cpu = torch.device("cpu")
+    name, forward = fastest_forward(encoder._model, 64, cpu, "float32")
+    assert name == "eager"
+    assert faster_dtype(encoder._model, 64, cpu) == "float32"
+    assert forward(torch.zeros(1, 3, 64, 64)).shape == (1, 69, 192)
 
 
 def test_select_and_rows(encoder):

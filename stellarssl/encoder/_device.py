@@ -8,7 +8,7 @@ import torch
 
 from stellarssl._utils.exceptions import InputError
 
-__all__ = ["DTYPES", "fastest_dtype", "find_device"]
+__all__ = ["DTYPES", "fastest_dtype", "find_device", "has_bfloat16_unit"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What an encoder may compute in."""
@@ -44,7 +44,7 @@ def find_device(device: str) -> torch.device:
 
 
 @lru_cache(maxsize=1)
-def _has_bfloat16_unit() -> bool:
+def has_bfloat16_unit() -> bool:
     """Tell whether the processor multiplies bfloat16 matrices in hardware."""
     flags = Path("/proc/cpuinfo")
     return flags.is_file() and any(
@@ -53,7 +53,7 @@ def _has_bfloat16_unit() -> bool:
 
 
 def fastest_dtype(model: torch.nn.Module, size: int, device: torch.device) -> str:
-    """Choose what a network computes in, by a trial where the device has a bfloat16 unit.
+    """Choose what a network is trained in, by a trial where the device has a bfloat16 unit.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def fastest_dtype(model: torch.nn.Module, size: int, device: torch.device) -> st
     dtype : str
         ``"bfloat16"`` where that takes less than 0.8 of the time, else ``"float32"``.
     """
-    if device.type == "cpu" and not _has_bfloat16_unit():
+    if device.type == "cpu" and not has_bfloat16_unit():
         return "float32"
     images = torch.zeros(16, 3, size, size, device=device)
     seconds = {}

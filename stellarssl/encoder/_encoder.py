@@ -1,8 +1,9 @@
 """The encoder: weights, device, dtype and batches."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from safetensors.torch import save
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
-from stellarssl.encoder._device import DTYPES, fastest_dtype, find_device
+from stellarssl._utils.stations import station
+from stellarssl.encoder._backends import BATCH, faster_dtype, fastest_forward
+from stellarssl.encoder._device import DTYPES, find_device
 from stellarssl.encoder._features import Features, block_slices, pool_tokens
 from stellarssl.encoder._spec import EncoderSpec, build_model, weights_sha256
 from stellarssl.encoder._weights import SHIPPED, fetch_weights, read_weights
@@ -23,7 +26,6 @@ DEFAULT_ENCODER = "flames-dev"
 """The name of the shipped weights."""
 
 _TILE_PIXELS, _TILE_WIDTH = 64, 0.5
-_IMAGES_PER_BATCH = 128
 
 
 class Encoder:
@@ -40,8 +42,8 @@ class Encoder:
     device : str, optional
         ``"auto"`` is a GPU where there is one, else the processor; or a torch device.
     dtype : {"auto", "float32", "bfloat16"}, optional
-        What the network computes in. ``"auto"`` is decided at first use: bfloat16 where the device
-        has a unit for it and a trial shows it to be faster, else float32.
+        What the network computes in. ``"auto"`` is decided at first use: bfloat16 where the
+        processor has a unit for it and a trial shows it to be faster, else float32.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Encoder:
     def dtype(self) -> str:
         """What the network computes in: ``"float32"`` or ``"bfloat16"``."""
         if self._dtype == "auto":
-            self._dtype = fastest_dtype(self._model, self.spec.image_size, self.device)
+            self._dtype = faster_dtype(self._model, self.spec.image_size, self.device)
         return self._dtype
 
     def astype(self, dtype: str) -> "Encoder":
@@ -254,6 +256,7 @@ class Encoder:
             temporary.write_bytes(save(tensors, metadata={"encoder_spec": spec.to_json()}))
         return spec
 
+    @station("encoder")
     def embed(
         self,
         maps: np.ndarray,
@@ -305,9 +308,7 @@ class Encoder:
             raise InputError("n_views", "must be 1, 2, 4 or 8", n_views)
         pixels = [_width_pixels(width) for width in widths]
         rows = []
-        for images in self._batches(
-            maps, batch_size or _IMAGES_PER_BATCH // n_views, show=progress
-        ):
+        for images in self._batches(maps, batch_size or BATCH // n_views, show=progress):
             blocks = [self._pooled_views(images, n, n_views) for n in pixels]
             rows.append(torch.cat(blocks, dim=1).flatten(1).cpu().numpy())
         blocks = block_slices(tuple(widths), self.spec.width)
@@ -315,6 +316,7 @@ class Encoder:
         array = np.concatenate(rows) if rows else np.empty((0, length), np.float32)
         return Features(array, blocks, self.sha256, self.dtype)
 
+    @station("encoder")
     def patch_tokens(
         self, maps: np.ndarray, *, batch_size: int | None = None, progress: bool = False
     ) -> np.ndarray:
@@ -339,7 +341,7 @@ class Encoder:
         grid, width = self.spec.grid, self.spec.width
         out = np.empty((len(maps), grid, grid, width), np.float32)
         start = 0
-        for images in self._batches(maps, batch_size or _IMAGES_PER_BATCH, show=progress):
+        for images in self._batches(maps, batch_size or BATCH, show=progress):
             whole = _resample(images, _TILE_PIXELS, self.spec.image_size)
             tokens = self._forward(whole)[:, self._model.num_prefix_tokens :]
             out[start : start + len(images)] = tokens.cpu().numpy().reshape(-1, grid, grid, width)
@@ -359,14 +361,14 @@ class Encoder:
         pooled = pool_tokens(tokens, self._model.num_prefix_tokens)
         return pooled.unflatten(0, (n_views, -1)).mean(0)
 
+    @cached_property
+    def _fastest(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return fastest_forward(self._model, self.spec.image_size, self.device, self.dtype)[1]
+
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the tokens of scaled images as float32."""
-        low = self.dtype == "bfloat16"
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low),
-        ):
-            return self._model.forward_features(images).float()
+        with torch.inference_mode():
+            return self._fastest(images).float()
 
 
 def _checked_maps(maps: np.ndarray) -> np.ndarray:

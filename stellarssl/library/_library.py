@@ -13,6 +13,7 @@ import numpy as np
 from astropy.table import QTable
 
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError
+from stellarssl._utils.stations import station
 from stellarssl.encoder import Encoder, Features
 from stellarssl.library import _cache, _io
 from stellarssl.library._inputs import N_PIXELS, labelled, stacked
@@ -336,6 +337,7 @@ class ReferenceLibrary:
                 rule = f"was embedded with other {name} ({ours}); use library.embed(encoder)"
                 raise EncoderMismatchError("library", rule, theirs)
 
+    @station("observe library")
     def observed(
         self,
         observation: Observation,
@@ -443,6 +445,7 @@ def embed_blocks(
 
 
 @cache
+@station("library")
 def _default(kind: type[ReferenceLibrary]) -> ReferenceLibrary:
     library = kind.read(_SHIPPED)
     for array in (library.maps, library.scalars.array, library.features.array):

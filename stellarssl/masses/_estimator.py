@@ -7,17 +7,15 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from stellarssl._utils.exceptions import InputError
+from stellarssl.masses._neighbors import SAME, nearest_groups, neighbor_weights
 
-__all__ = ["N_COMPONENTS", "N_NEIGHBORS", "MassEstimator", "nearest_groups", "neighbor_weights"]
+__all__ = ["N_COMPONENTS", "N_NEIGHBORS", "MassEstimator"]
 
 N_NEIGHBORS, N_COMPONENTS = 10, 10  # chosen by protostar on the shipped library
 
-_SAME = 1e-6  # whitened distance below which two rows are the same one, rounding aside
-_BATCH = 4_000_000  # candidate neighbours held at once
 _RANK = 1e-8  # variance, relative to the largest component's, below which there is only rounding
 
 
@@ -125,7 +123,6 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         self.log_mass_ = y.astype(np.float64)
         self._whitenings = [_Whitening(X[:, block], self.n_components) for block in self._blocks]
         self._whitened = self._whiten(X)
-        self._nearest = NearestNeighbors(algorithm="brute").fit(self._whitened)
         self._calibrate()
         return self
 
@@ -245,7 +242,7 @@ class MassEstimator(RegressorMixin, BaseEstimator):
             return np.ones(len(query))
         weight, count = _one_vote_each(self.groups_[known])
         order = np.argsort(self.distances_[known])
-        below = np.searchsorted(self.distances_[known][order], query - _SAME)
+        below = np.searchsorted(self.distances_[known][order], query - SAME)
         cumulative = np.concatenate([[0.0], np.cumsum(weight[order])])
         return np.clip((1 + count * (1 - cumulative[below])) / (count + 1), 0, 1)
 
@@ -275,7 +272,7 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         self, whitened: np.ndarray, left_out: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         clumps = None if left_out is None else (self.clumps_, left_out)
-        return nearest_groups(self._nearest, whitened, self.groups_, self.n_neighbors, clumps)
+        return nearest_groups(self._whitened, whitened, self.groups_, self.n_neighbors, clumps)
 
     def _vote(self, distance: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean and the normalising spread of each row's neighbours."""
@@ -318,7 +315,7 @@ class _Whitening:
     def __init__(self, X: np.ndarray, n_components: int) -> None:
         self.mean = X.mean(axis=0)
         spread = X.std(axis=0)
-        constant = spread <= _SAME * np.abs(self.mean) + np.finfo(float).tiny
+        constant = spread <= SAME * np.abs(self.mean) + np.finfo(float).tiny
         self.scale = np.where(constant, np.inf, spread)
         if constant.all():
             self.pca = None
@@ -332,96 +329,6 @@ class _Whitening:
         if self.pca is None:
             return np.zeros((len(X), 1))
         return self.pca.transform((X - self.mean) / self.scale)[:, : self.rank]
-
-
-def neighbor_weights(distance: np.ndarray) -> np.ndarray:
-    """Return weights that fall as 1/distance and sum to one in each row.
-
-    Parameters
-    ----------
-    distance : ndarray
-        Shape (m, k), ascending; infinite where there is no neighbour.
-
-    Returns
-    -------
-    weight : ndarray
-        Shape (m, k). Rows at no distance share all the weight among themselves.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> neighbor_weights(np.array([[1.0, 3.0], [0.0, 1.0]]))
-    array([[0.75, 0.25],
-           [1.  , 0.  ]])
-    """
-    nearest = distance[:, :1]
-    same = distance <= _SAME
-    safe = np.where(same, 1.0, distance)
-    weight = np.where(nearest <= _SAME, same, nearest / safe)
-    return weight / weight.sum(axis=1, keepdims=True)
-
-
-def nearest_groups(
-    nearest: NearestNeighbors,
-    query: np.ndarray,
-    groups: np.ndarray,
-    n_groups: int,
-    left_out: tuple[np.ndarray, np.ndarray] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest groups, each by its nearest row.
-
-    Parameters
-    ----------
-    nearest : `~sklearn.neighbors.NearestNeighbors`
-        Fitted on the library.
-    query : ndarray
-        Shape (m, d).
-    groups : ndarray of int
-        The group of each row of the library, shape (n,).
-    n_groups : int
-        How many are wanted.
-    left_out : tuple of ndarray, optional
-        The clump of each row of the library (n,) and the clump that each query must not see (m,).
-
-    Returns
-    -------
-    distance : ndarray
-        Shape (m, k), ascending; infinite where there are fewer groups than wanted.
-    index : ndarray of int
-        Shape (m, k).
-    """
-    n_rows = len(groups)
-    wanted = min(n_groups, len(np.unique(groups)))
-    distance = np.full((len(query), wanted), np.inf)
-    index = np.zeros((len(query), wanted), dtype=np.intp)
-    todo = np.arange(len(query))
-    reach = min(n_rows, 8 * n_groups)
-    while len(todo):
-        unfinished = []
-        for batch in np.array_split(todo, -(-len(todo) * reach // _BATCH)):
-            far, rows = nearest.kneighbors(query[batch], reach)
-            usable = _first_of_each(groups[rows])
-            if left_out is not None:
-                usable &= left_out[0][rows] != left_out[1][batch, None]
-            order = np.argsort(~usable, axis=1, kind="stable")[:, :wanted]
-            found, far, rows = (np.take_along_axis(a, order, axis=1) for a in (usable, far, rows))
-            distance[batch] = np.where(found, far, np.inf)
-            index[batch] = np.where(found, rows, 0)
-            unfinished.append(batch[~found.all(axis=1)])
-        todo = np.concatenate(unfinished) if reach < n_rows else []
-        reach = min(n_rows, 4 * reach)
-    return distance, index
-
-
-def _first_of_each(labels: np.ndarray) -> np.ndarray:
-    """Mark, in each row, the first occurrence of each label."""
-    order = np.argsort(labels, axis=1, kind="stable")
-    ordered = np.take_along_axis(labels, order, axis=1)
-    first = np.ones(labels.shape, dtype=bool)
-    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    marked = np.empty_like(first)
-    np.put_along_axis(marked, order, first, axis=1)
-    return marked
 
 
 def _labels(name: str, labels: np.ndarray | None, default: np.ndarray) -> np.ndarray:

@@ -6,10 +6,9 @@ taken in batches, so that a batch's channels and sums stay in the processor's ca
 every loop runs along contiguous memory.
 """
 
-from collections.abc import Callable
-
 import numpy as np
-from numba import njit
+
+from stellarssl._utils.compiled import compiled
 
 __all__ = ["classify", "compiled", "covered", "grow", "link", "moment_sums"]
 
@@ -23,15 +22,6 @@ REACH = 3
 
 # A batch's values and masks, in bytes: half of a common second-level cache.
 _BATCH = 1 << 19
-
-
-def compiled(function: Callable) -> Callable:
-    """Compile without the GIL; keep the machine code on disk where there is a place for it."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written to
-        return njit(**options)(function)
 
 
 @compiled

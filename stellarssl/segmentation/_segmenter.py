@@ -11,6 +11,7 @@ from reproject import reproject_interp
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity
+from stellarssl._utils.stations import station
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
 from stellarssl.moments import MomentMaps
@@ -72,6 +73,7 @@ class PCASegmenter:
             rule = f"must hold the tokens of the encoder {self.encoder.name} ({ours[:12]})"
             raise EncoderMismatchError("library", rule, theirs[:12])
 
+    @station("segmentation")
     def segment(
         self,
         maps: MomentMaps,

@@ -11,6 +11,7 @@ from reproject.mosaicking import find_optimal_celestial_wcs
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.quantities import as_quantity
+from stellarssl._utils.stations import station
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles._fields import Fields, physical_maps, summable_fields
 from stellarssl.tiles._sampling import sample_tiles
@@ -78,6 +79,7 @@ def north_up_grid(maps: MomentMaps, pixel: u.Quantity) -> tuple[WCS, tuple[int, 
     )
 
 
+@station("tiles")
 def tile_grid(
     maps: MomentMaps,
     *,
