@@ -233,7 +233,7 @@ def probe_encoder(
     maps, simulations = library.maps[rows], np.asarray(library.table["sim"])[rows]
     names = np.unique(simulations)
     if len(names) < 2:
-        raise InputError("library", "must hold two simulations or more", list(names))
+        raise InputError("library", "must hold two simulations or more", names.tolist())
     if maps.shape[-1] % encoder.spec.grid:
         raise InputError("encoder", "must have patches that divide 64 pixels", encoder.spec.grid)
     tokens = encoder.patch_tokens(maps, progress=progress)
