@@ -2,6 +2,6 @@
 
 from stellarssl.moments._maps import MomentMaps
 from stellarssl.moments._moments import moment_maps
-from stellarssl.moments._stream import Plan
+from stellarssl.moments._plan import Plan
 
 __all__ = ["MomentMaps", "Plan", "moment_maps"]

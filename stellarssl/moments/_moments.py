@@ -14,7 +14,8 @@ from stellarssl.cubes import Cube, read_cube
 from stellarssl.moments._estimate import Noise, find_noise, noise_array
 from stellarssl.moments._maps import MomentMaps
 from stellarssl.moments._pass import Result, measure
-from stellarssl.moments._stream import Voxels, make_plan
+from stellarssl.moments._plan import make_plan
+from stellarssl.moments._voxels import Voxels
 from stellarssl.tracers import Tracer, get_tracer
 
 __all__ = ["moment_maps"]
