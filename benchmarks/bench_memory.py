@@ -1,18 +1,18 @@
 """Peak memory and time of moments against the cube's size, each in a process of its own.
 
-The cubes are noise on one map of 512 x 512, a chunk of which is repeated; the largest are holes in a
-sparse file beyond their first 4 GB. Run as a script, it prints the table and draws the plot of
+The cubes are noise on one map of 512 x 512, a chunk of which is repeated; the largest are holes in
+a sparse file beyond their first 4 GB. Run as a script, it prints the table and draws the plot of
 ``docs/performance.rst``: ``python -m benchmarks.bench_memory FOLDER [PLOT]``.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks.cubes import header
 
@@ -83,13 +83,13 @@ class Memory:
     timeout = 1800
     unit = "MB"
 
-    def setup(self, gigabytes, n_threads):
+    def setup(self, gigabytes, _):
         self.path = write_cube(tempfile.gettempdir(), gigabytes)
 
-    def track_peak(self, gigabytes, n_threads):
+    def track_peak(self, _, n_threads):
         return measure(self.path, "moments", n_threads)[1]
 
-    def track_times_reading(self, gigabytes, n_threads):
+    def track_times_reading(self, _, n_threads):
         return measure(self.path, "moments", n_threads)[0] / measure(self.path, "read")[0]
 
 
@@ -101,21 +101,18 @@ def main(folder, plot=None):
         read, (_, base) = measure(path, "read"), measure(path, "nothing")
         ours = [measure(path, "moments", n) for n in THREADS]
         rows.append((gigabytes, read[0], *(x for one in ours for x in one), base))
-        print(("{:6g}" + " {:8.2f}" * 6).format(*rows[-1]), flush=True)
-        os.remove(path)
+        sys.stdout.write(("{:6g}" + " {:8.2f}" * 6 + "\n").format(*rows[-1]))
+        sys.stdout.flush()
+        path.unlink()
     if plot is not None:
         draw(rows, plot)
 
 
 def draw(rows, plot):
     """Draw time and peak memory against the cube's size."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
     size, read, t1, m1, t2, m2, base = np.transpose(rows)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for times, label in ((t1, "moments, 1 thread"), (t2, "moments, 2 threads")):
         left.loglog(size, times, "o-", label=label)
     left.loglog(size, read, "k--", label="numpy.sum of the file")

@@ -48,7 +48,11 @@ class Stamp:
         if (now := _state(self.path)) == self.state:
             return
         sizes = [sum(size for size, _ in state) for state in (self.state, now)]
-        how = "its time of change is another" if sizes[0] == sizes[1] else f"{sizes[0]} bytes then, {sizes[1]} now"
+        how = (
+            "its time of change is another"
+            if sizes[0] == sizes[1]
+            else f"{sizes[0]} bytes then, {sizes[1]} now"
+        )
         raise ChangedInputError("cube", f"changed since it was opened ({how})", str(self.path))
 
 

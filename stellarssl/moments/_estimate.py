@@ -115,8 +115,13 @@ def _needed(grid: CellGrid, plan: Plan) -> np.ndarray:
     needed = np.zeros(grid.shape, bool)
     for block in plan.blocks:
         y, x = (
-            slice(max((pixels.start - first) // grid.size - 1, 0), (pixels.stop - 1 - first) // grid.size + 2)
-            for pixels, first in zip((block.read_rows, block.read_columns), grid.origin, strict=True)
+            slice(
+                max((pixels.start - first) // grid.size - 1, 0),
+                (pixels.stop - 1 - first) // grid.size + 2,
+            )
+            for pixels, first in zip(
+                (block.read_rows, block.read_columns), grid.origin, strict=True
+            )
         )
         needed[y, x] = True
     return needed

@@ -217,7 +217,7 @@ a noise sample; no scratch space
     return _plan(cube, channels, mask, given, footprint, memory_limit, n_threads)
 
 
-def _plan(  # noqa: PLR0913
+def _plan(
     cube: Cube,
     channels: slice,
     mask: object,

@@ -129,7 +129,10 @@ def _shape(rows: slice, columns: slice) -> tuple[int, int]:
 
 def _inner(block: Block) -> tuple[slice, slice]:
     """Return where, in what is read, the block's own pixels are."""
-    top, left = block.rows.start - block.read_rows.start, block.columns.start - block.read_columns.start
+    top, left = (
+        block.rows.start - block.read_rows.start,
+        block.columns.start - block.read_columns.start,
+    )
     n_rows, n_columns = _shape(block.rows, block.columns)
     return slice(top, top + n_rows), slice(left, left + n_columns)
 

@@ -193,7 +193,7 @@ def _step(state, value, noise, factor, sigma_factor, u):  # noqa: ANN001, ANN202
     return (
         number + (1.0 if ok else 0.0),
         first,
-        height if height > peak else peak,
+        max(peak, height),
         total + x,
         weighted + x * w,
         squared + x * w * w,

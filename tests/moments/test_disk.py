@@ -3,7 +3,7 @@
 import os
 import resource
 import shutil
-from collections import namedtuple
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def path(cloud, make_hdu, tmp_path):
 def test_changed_between_opening_and_reading(path):
     cube = read_cube(path)
     os.utime(path, ns=(0, 1))
-    with pytest.raises(ChangedInputError, match="changed since it was opened .*time of change"):
+    with pytest.raises(ChangedInputError, match=r"changed since it was opened .*time of change"):
         moment_maps(cube)
     with path.open("ab") as file:
         file.write(b"more")
@@ -35,7 +35,7 @@ def test_changed_between_opening_and_reading(path):
 
 
 def test_changed_while_the_last_block_is_read(path, monkeypatch):
-    made = _pass._moments  # noqa: SLF001
+    made = _pass._moments
 
     def change(*arguments):
         os.utime(path, ns=(0, 1))
@@ -52,7 +52,7 @@ def maps(path):
 
 
 def test_too_little_free(maps, tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")(10**9, 10**9, 5000)
+    usage = SimpleNamespace(free=5000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match=r"moments\.fits needs 0\.\d+ MB; 0\.005 MB are free"):
         maps.write(tmp_path / "moments.fits")
