@@ -7,26 +7,11 @@ import numpy as np
 from astropy.io import fits
 from spectral_cube import SpectralCube
 
+from benchmarks.cubes import header
 from stellarssl import moment_maps, read_cube
 
 SHAPE = (128, 256, 256)
 REPEATS = 9
-
-
-def _header(shape):
-    axes = (("RA---TAN", -0.003, "deg"), ("DEC--TAN", 0.003, "deg"), ("VRAD", 100.0, "m/s"))
-    header = fits.Header({"RESTFRQ": 110.2013543e9, "BUNIT": "K", "BMAJ": 0.009, "BMIN": 0.009})
-    for i, ((ctype, step, unit), n) in enumerate(zip(axes, shape[::-1], strict=True), start=1):
-        cards = {
-            "CTYPE": ctype,
-            "CDELT": step,
-            "CUNIT": unit,
-            "CRPIX": n // 2,
-            "CRVAL": 30 * (i < 3),
-        }
-        header.update({f"{name}{i}": value for name, value in cards.items()})
-    header["BPA"] = 0.0
-    return header
 
 
 def _values(shape):
@@ -58,7 +43,7 @@ class Moments:
 
     def setup_cache(self):
         values = _values(SHAPE)
-        fits.writeto("cube.fits", values, _header(SHAPE), overwrite=True)
+        fits.writeto("cube.fits", values, header(SHAPE), overwrite=True)
         np.save("mask.npy", values > 0.5)
 
     def setup(self):

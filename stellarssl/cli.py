@@ -71,6 +71,10 @@ def _one_line_warning(message, category, filename, lineno, file=None, line=None)
 
 def _info(options: argparse.Namespace) -> int:
     print(stellarssl.preflight(options.cube, **_reading(options), tracer=options.tracer))
+    if options.plan:
+        window = options.velocity_range
+        plan = stellarssl.moment_plan(options.cube, velocity_range=window, **_reading(options))
+        print(f"  {'plan':10s} {plan}")
     return 0
 
 
@@ -270,6 +274,8 @@ def _parser() -> argparse.ArgumentParser:
         words = verbs.add_parser(name, help=text, description=text, parents=[everywhere, reading])
         words.add_argument("cube", metavar="CUBE", help="FITS file (.gz too) or CASA image")
         words.set_defaults(verb=verb)
+        if name == "info":
+            words.add_argument("--plan", action="store_true", help="how the cube would be read")
         if name in ("mass", "analyze"):
             words.add_argument("--positions", metavar="FILE", help="catalogue or region file")
             words.add_argument("--profile", action="store_true", help="time of each station")

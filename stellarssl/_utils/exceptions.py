@@ -3,11 +3,13 @@
 from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = [
+    "ChangedInputError",
     "EncoderMismatchError",
     "InputError",
     "MissingDependencyError",
     "MissingInputError",
     "NoSignalError",
+    "OutputError",
     "OutputExistsError",
     "StellarSSLError",
     "StellarSSLWarning",
@@ -47,6 +49,10 @@ class MissingInputError(InputError):
     """
 
 
+class ChangedInputError(InputError):
+    """A file changed while it was read, so that nothing made of it can be trusted."""
+
+
 class EncoderMismatchError(InputError):
     """A library's features were made with other weights or another dtype than the encoder's."""
 
@@ -57,6 +63,10 @@ class MissingDependencyError(StellarSSLError, ImportError):
 
 class NoSignalError(StellarSSLError):
     """Nothing in the data rises above the noise."""
+
+
+class OutputError(StellarSSLError, OSError):
+    """The output cannot be written: the disk is full, or writing is not allowed there."""
 
 
 class OutputExistsError(StellarSSLError, FileExistsError):

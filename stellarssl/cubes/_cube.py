@@ -100,6 +100,17 @@ class Cube:
         """Channels, rows, columns."""
         return self.data.shape
 
+    def check_unchanged(self) -> None:
+        """Check that the file is the one that was opened, by its size and time of change.
+
+        Raises
+        ------
+        ChangedInputError
+            If it is not.
+        """
+        if self.origin.stamp is not None:
+            self.origin.stamp.check()
+
     @property
     def spectral_cube(self) -> SpectralCube:
         """The same as a SpectralCube: the one that was given, or one made on the same data."""

@@ -15,12 +15,54 @@ from spectral_cube.dask_spectral_cube import DaskSpectralCubeMixin
 from spectral_cube.spectral_cube import BaseSpectralCube
 from spectral_cube.utils import NoBeamError
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl._utils.exceptions import ChangedInputError, InputError
 from stellarssl.cubes._axes import Axes, read_axes
 from stellarssl.cubes._beams import beam_table, header_beam
 from stellarssl.cubes._headers import repair_header
 
 __all__ = ["ScaledArray", "Source", "open_source"]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells that a file, or a folder's files, have changed.
+
+    Attributes
+    ----------
+    path : `~pathlib.Path`
+        Of the file.
+    state : tuple of int
+        Bytes and time of change [ns] of each file.
+    """
+
+    path: Path
+    state: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamp":
+        """Look at a file as it is now."""
+        return cls(path, _state(path))
+
+    def check(self) -> None:
+        """Refuse a file that is another one now."""
+        if (now := _state(self.path)) == self.state:
+            return
+        sizes = [sum(size for size, _ in state) for state in (self.state, now)]
+        how = (
+            "its time of change is another"
+            if sizes[0] == sizes[1]
+            else f"{sizes[0]} bytes then, {sizes[1]} now"
+        )
+        raise ChangedInputError("cube", f"changed since it was opened ({how})", str(self.path))
+
+
+def _state(path: Path) -> tuple[tuple[int, int], ...]:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    try:
+        found = [file.stat() for file in files]
+    except FileNotFoundError:
+        return ()
+    return tuple((file.st_size, file.st_mtime_ns) for file in found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +93,8 @@ class Source:
         What the user may know.
     given : `~spectral_cube.SpectralCube` or None
         The one that was given.
+    stamp : `Stamp` or None
+        Of the file that values are still read from; None if they are in memory.
     """
 
     data: object
@@ -64,6 +108,7 @@ class Source:
     repairs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     given: SpectralCube | None = None
+    stamp: Stamp | None = None
 
 
 class ScaledArray:
@@ -218,6 +263,7 @@ def _from_hdus(hdus: fits.HDUList, hdu: int | str | None, path: str) -> Source:
         path=path,
         repairs=tuple(repairs),
         notes=("compressed, so that it is held in memory",) if compressed else (),
+        stamp=None if compressed or not Path(path).is_file() else Stamp.of(Path(path)),
     )
 
 
@@ -250,4 +296,5 @@ def _from_spectral_cube(cube: SpectralCube, path: Path | None = None) -> Source:
         path=type(cube).__name__ if path is None else str(path),
         repairs=tuple(repairs),
         given=cube,
+        stamp=None if path is None else Stamp.of(path),
     )

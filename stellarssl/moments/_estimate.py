@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
+from scipy import ndimage
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl.moments._noise import (
@@ -16,16 +17,19 @@ from stellarssl.moments._noise import (
     measure_cells,
     sample_channels,
 )
-from stellarssl.moments._stream import Plan, Voxels, read_block, run_blocks
+from stellarssl.moments._plan import Plan, run_blocks, runs
+from stellarssl.moments._voxels import Voxels, read_block
 
 __all__ = ["Noise", "find_noise", "noise_array"]
 
 _STRIP = 1 << 25
 """Bytes of the sample that are read at once."""
 
-_FEW_STRIPS = 4
-_CORRELATION_CELLS = 64
-"""Cells that the correlation between channels is measured in."""
+_LATTICE = 8
+"""Cells along y, and along x, that the correlation between channels is measured in."""
+
+_NEAR = 16
+"""Cells that are measured rather than skipped."""
 
 
 @dataclass(frozen=True)
@@ -82,57 +86,109 @@ def find_noise(
         For any block.
     """
     grid = CellGrid.over(voxels.shape[1:], reference, beam_pixels)
-    strips = _strips(voxels, grid, plan)
-    if given is not None:
-        strips = strips[:: max(len(strips) // _FEW_STRIPS, 1)]
-    cells, kappa = _measure_cells(voxels, grid, strips, plan, show=show)
+    sample = _Sample(voxels, grid, plan, show)
+    lattice = np.ix_(*(_evenly(n) for n in grid.shape))
+    chosen = np.zeros(grid.shape, bool)
+    chosen[lattice] = True
+    needed = _needed(grid, plan)
+    sample.measure(chosen if given is not None else chosen | needed, chosen)
+    kappa = correlation_length(sample.sums[lattice].sum(axis=(0, 1)))
     ones = np.ones(voxels.shape[0])
     if given is not None:
         factor = ones if given.unit.is_equivalent(u.K) else voxels.factor
         return Noise(_array_blocks(given.value), factor, kappa, "given")
-    if np.isnan(cells).all():
-        cells, origin = np.zeros(grid.shape), "none"
-    else:
-        cells, origin = fill_cells(cells), "measured"
+    cells = sample.fill(needed)
+    origin = "none" if cells is None else "measured"
+    cells = np.zeros(grid.shape) if cells is None else cells
     return Noise(
         lambda _, rows, columns: grid.interpolate(cells, rows, columns)[None], ones, kappa, origin
     )
 
 
-def _strips(voxels: Voxels, grid: CellGrid, plan: Plan) -> list[range]:
-    """Return the rows of cells that are read at once: some for each thread, whole chunks."""
-    per_row = 4 * SAMPLE * voxels.shape[2] * grid.size
-    fitting = min(_STRIP, plan.memory_limit // (4 * plan.n_threads)) // per_row
-    shared = -(-grid.shape[0] // (2 * plan.n_threads))
-    n = max(min(fitting, max(shared, voxels.chunk_rows // grid.size)), 1)
-    return [range(i, min(i + n, grid.shape[0])) for i in range(0, grid.shape[0], n)]
+def _evenly(n: int) -> np.ndarray:
+    """Return some of n cells, evenly over them."""
+    return np.unique(((np.arange(_LATTICE) + 0.5) * n / _LATTICE).astype(int))
 
 
-def _measure_cells(
-    voxels: Voxels, grid: CellGrid, strips: list[range], plan: Plan, *, show: bool
-) -> tuple[np.ndarray, float]:
-    """Return the noise of cells [K], NaN where there is none, and kappa."""
-    runs = sample_channels(voxels.shape[0])
-    run_length = runs[0].stop - runs[0].start
-    factor = np.concatenate([voxels.factor[run] for run in runs]).astype(np.float32)
-    n_measured = sum(len(strip) for strip in strips) * grid.shape[1]
-    stride = max(n_measured // _CORRELATION_CELLS, 1)
-    y, x = (grid.edges(axis, voxels.shape[1 + axis]) for axis in (0, 1))
-    cells = np.full(grid.shape, np.nan)
+def _needed(grid: CellGrid, plan: Plan) -> np.ndarray:
+    """Return the cells between whose centres the noise of the blocks is interpolated."""
+    needed = np.zeros(grid.shape, bool)
+    for block in plan.blocks:
+        y, x = (
+            slice(
+                max((pixels.start - first) // grid.size - 1, 0),
+                (pixels.stop - 1 - first) // grid.size + 2,
+            )
+            for pixels, first in zip(
+                (block.read_rows, block.read_columns), grid.origin, strict=True
+            )
+        )
+        needed[y, x] = True
+    return needed
 
-    def work(strip: range) -> np.ndarray:
-        sums = np.zeros((2, N_LAGS + 1))
-        top, bottom = y[strip.start], y[strip.stop]
-        rows, columns = slice(top, bottom), slice(0, voxels.shape[2])
-        sample = [voxels.read(run, rows, columns) for run in runs]
-        sample = sample[0] if len(sample) == 1 else np.concatenate(sample)
-        for i in strip:
-            part = np.ascontiguousarray(sample[:, y[i] - top : y[i + 1] - top])
-            measure_cells(part, factor, run_length, x, stride, cells[i], sums)
-        return sums
 
-    sums = run_blocks(work, strips, plan, "noise", show=show)
-    return cells, correlation_length(np.sum(sums, axis=0))
+class _Sample:
+    """What is known of the cells' noise."""
+
+    def __init__(self, voxels: Voxels, grid: CellGrid, plan: Plan, show: bool) -> None:  # noqa: FBT001
+        self.voxels, self.grid, self.plan, self.show = voxels, grid, plan, show
+        self.sigma = np.full(grid.shape, np.nan)
+        self.known = np.zeros(grid.shape, bool)
+        self.sums = np.zeros((*grid.shape, 2, N_LAGS + 1))
+
+    def measure(self, wanted: np.ndarray, chosen: np.ndarray) -> None:
+        """Measure cells, and the correlation between channels in those that are chosen."""
+        edges = [self.grid.edges(axis, self.voxels.shape[1 + axis]) for axis in (0, 1)]
+        bands = sample_channels(self.voxels.shape[0])
+        length = bands[0].stop - bands[0].start
+        factor = np.concatenate([self.voxels.factor[band] for band in bands]).astype(np.float32)
+
+        def work(cells: tuple[slice, slice]) -> None:
+            y, x = (
+                edge[part.start : part.stop + 1] for edge, part in zip(edges, cells, strict=True)
+            )
+            pixels = slice(int(y[0]), int(y[-1])), slice(int(x[0]), int(x[-1]))
+            view, channels = self.voxels.view(bands, *pixels)
+            origin = cells[0].start, cells[1].start
+            edges_here = y - y[0], x - x[0]
+            measure_cells(
+                view, channels, factor, length, edges_here, origin, chosen, self.sigma, self.sums
+            )
+            self.voxels.release()
+            self.known[cells] = True
+
+        run_blocks(work, self._strips(wanted), self.plan, "noise", show=self.show)
+
+    def _strips(self, wanted: np.ndarray) -> list[tuple[slice, slice]]:
+        """Return the cells that are read at once: some for each thread, whole chunks."""
+        per_row = 4 * SAMPLE * self.voxels.shape[2] * self.grid.size
+        fitting = min(_STRIP, self.plan.memory_limit // (4 * self.plan.n_threads)) // per_row
+        shared = -(-self.grid.shape[0] // (2 * self.plan.n_threads))
+        n = max(min(fitting, max(shared, self.voxels.chunk_rows // self.grid.size)), 1)
+        return [
+            (slice(start, min(start + n, rows.stop)), columns)
+            for rows in runs(wanted.any(axis=1))
+            for start in range(rows.start, rows.stop, n)
+            for columns in runs(wanted[start : min(start + n, rows.stop)].any(axis=0), _NEAR)
+        ]
+
+    def fill(self, needed: np.ndarray) -> np.ndarray | None:
+        """Return the noise of the cells that are needed; None if there is none at all.
+
+        Cells without a measurement take the nearest that has one: it is looked for further and
+        further, so that it does not depend on which cells are needed.
+        """
+        missing = needed & np.isnan(self.sigma)
+        reach = 1
+        while missing.any() and not self.known.all():
+            near = ndimage.distance_transform_edt(~missing) <= reach
+            self.measure(near & ~self.known, np.zeros_like(needed))
+            if np.isfinite(self.sigma).any():
+                away = ndimage.distance_transform_edt(np.isnan(self.sigma))
+                if away[missing].max() <= reach:
+                    break
+            reach *= 2
+        return fill_cells(self.sigma) if np.isfinite(self.sigma).any() else None
 
 
 def noise_array(given: object, shape: tuple[int, int, int], unit: u.UnitBase) -> u.Quantity | None:

@@ -55,7 +55,8 @@ def write_maps(maps: object, path: str | os.PathLike, *, overwrite: bool) -> Non
     hdus += [_image(name, value, header) for name, value in images.items() if value is not None]
     hdus += [_image(name, getattr(maps, field), header) for name, field in _FLAGS.items()]
     hdus.append(_table(maps))
-    with atomic_path(path, overwrite=overwrite) as temporary:
+    needed = 0 if str(path).endswith(".gz") else sum(hdu.filebytes() for hdu in hdus)
+    with atomic_path(path, overwrite=overwrite, needed=needed) as temporary:
         fits.HDUList(hdus).writeto(temporary)
 
 

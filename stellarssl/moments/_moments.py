@@ -1,10 +1,9 @@
-"""`moment_maps`: noise, then mask and moments in one pass over the cube."""
+"""`moment_maps`: noise, then mask and moments in one pass over the cube; and the plan of it."""
 
 import astropy.units as u
 import numpy as np
 from astropy.constants import k_B
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area
 from radio_beam import Beam
 
 from stellarssl._utils.exceptions import InputError, MissingInputError, NoSignalError
@@ -13,12 +12,14 @@ from stellarssl._utils.quantities import as_quantity, as_range
 from stellarssl._utils.stations import station
 from stellarssl.cubes import Cube, read_cube
 from stellarssl.moments._estimate import Noise, find_noise, noise_array
+from stellarssl.moments._footprint import beam_pixels
 from stellarssl.moments._maps import MomentMaps
 from stellarssl.moments._pass import Result, measure
-from stellarssl.moments._stream import Voxels, make_plan
+from stellarssl.moments._plan import Plan, make_plan
+from stellarssl.moments._voxels import Voxels
 from stellarssl.tracers import Tracer, get_tracer
 
-__all__ = ["moment_maps"]
+__all__ = ["moment_maps", "moment_plan"]
 
 _KMS = u.km / u.s
 _COLD = 10 * u.K
@@ -32,6 +33,7 @@ def moment_maps(  # noqa: PLR0913
     velocity_range: u.Quantity | str | None = None,
     mask: object = None,
     noise: u.Quantity | str | None = None,
+    footprint: np.ndarray | None = None,
     efficiency: float | None = None,
     unit: u.UnitBase | str | None = None,
     beam: Beam | u.Quantity | str | None = None,
@@ -76,6 +78,11 @@ def moment_maps(  # noqa: PLR0913
     noise : `~astropy.units.Quantity` or str, optional
         Standard deviation of a voxel: a number, a map (y, x) or a cube (v, y, x), on the scale of
         the stored values, in K or in their unit. Measured by default.
+    footprint : array of bool, shape (y, x), optional
+        Pixels that are wanted, such as `~stellarssl.source_footprint` marks. Only the blocks that
+        hold some are read, and a bounded sample of the noise; elsewhere nothing is covered. What
+        is wanted comes out as without it, but for ``moment0_limit``, which is for the typical line
+        of these pixels.
     efficiency : float, optional
         T_A* over T_mb, by which values are divided. Needed for a cube in T_A* whose header does
         not state it.
@@ -106,6 +113,8 @@ def moment_maps(  # noqa: PLR0913
         If the cube leaves out what is needed; the message names the argument.
     NoSignalError
         If nothing rises above the noise.
+    ChangedInputError
+        If the cube's file changes before all is read.
     """
     cube = read_cube(
         cube,
@@ -128,19 +137,13 @@ def moment_maps(  # noqa: PLR0913
     channels = _channels(cube, velocity_range)
     mask = _check_mask(mask, cube.shape)
     given = noise_array(noise, cube.shape, cube.unit)
-    beam_pixels = _beam_pixels(cube)
-    plan = make_plan(
-        (channels.stop - channels.start, *cube.shape[1:]),
-        margin=0 if mask is not None else int(beam_pixels),
-        voxel_bytes=0 if given is None or given.shape[0] == 1 else 4,
-        memory_limit=memory_limit,
-        n_threads=n_threads,
-    )
+    plan = _plan(cube, channels, mask, given, footprint, memory_limit, n_threads)
+    width = beam_pixels(cube)
     noise = find_noise(
         voxels,
         given,
         reference=_reference_pixel(cube.wcs),
-        beam_pixels=beam_pixels,
+        beam_pixels=width,
         plan=plan,
         show=progress,
     )
@@ -150,7 +153,7 @@ def moment_maps(  # noqa: PLR0913
         mask,
         velocity=cube.velocity,
         channels=channels,
-        beam_pixels=beam_pixels,
+        beam_pixels=width,
         plan=plan,
         show=progress,
     )
@@ -163,6 +166,90 @@ def moment_maps(  # noqa: PLR0913
         "n_channels": channels.stop - channels.start,
     }
     return _assemble(cube, tracer, noise, result, scale, meta)
+
+
+def moment_plan(
+    cube: object,
+    *,
+    velocity_range: u.Quantity | str | None = None,
+    mask: object = None,
+    noise: u.Quantity | str | None = None,
+    footprint: np.ndarray | None = None,
+    memory_limit: u.Quantity | str | int | None = None,
+    n_threads: int | None = None,
+    **reading: object,
+) -> Plan:
+    """Say how `moment_maps` would read a cube, without reading it.
+
+    Parameters
+    ----------
+    cube : path-like, HDU, SpectralCube or `~stellarssl.Cube`
+        The cube.
+    velocity_range, mask, noise, footprint, memory_limit, n_threads : optional
+        As `moment_maps` takes them.
+    **reading
+        As `~stellarssl.read_cube` takes them.
+
+    Returns
+    -------
+    plan : `~stellarssl.moments.Plan`
+        Blocks, memory, passes and scratch space; `str` says it in a line.
+
+    Raises
+    ------
+    InputError
+        If an option does not suit the cube, or memory does not suffice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.io import fits
+    >>> header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CTYPE3": "VRAD",
+    ...     "CUNIT3": "m/s", "CDELT1": -0.01, "CDELT2": 0.01, "CDELT3": 100.0, "CRPIX3": 1.0,
+    ...     "BUNIT": "K", "BMAJ": 0.02})
+    >>> cube = fits.PrimaryHDU(np.ones((4, 32, 32), "f4"), header)
+    >>> print(moment_plan(cube, memory_limit="1 MB", n_threads=1))
+    1 blocks of 32 x 32 pixels and 4 channels (margin 2), 1 at once; 0 MB of 1 MB; one pass after \
+a noise sample; no scratch space
+    """
+    cube = read_cube(cube, **reading)
+    mask = _check_mask(mask, cube.shape)
+    given = noise_array(noise, cube.shape, cube.unit)
+    channels = _channels(cube, velocity_range)
+    return _plan(cube, channels, mask, given, footprint, memory_limit, n_threads)
+
+
+def _plan(
+    cube: Cube,
+    channels: slice,
+    mask: object,
+    given: u.Quantity | None,
+    footprint: np.ndarray | None,
+    memory_limit: u.Quantity | str | int | None,
+    n_threads: int | None,
+) -> Plan:
+    return make_plan(
+        (channels.stop - channels.start, *cube.shape[1:]),
+        margin=0 if mask is not None else int(beam_pixels(cube)),
+        voxel_bytes=0 if given is None or given.shape[0] == 1 else 4,
+        memory_limit=memory_limit,
+        n_threads=n_threads,
+        wanted=_check_footprint(footprint, cube.shape[1:]),
+    )
+
+
+def _check_footprint(footprint: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray | None:
+    if footprint is None:
+        return None
+    footprint = np.asarray(footprint)
+    rule = f"must be a boolean array of the map's shape {shape}"
+    if footprint.dtype != bool:
+        raise InputError("footprint", rule, f"dtype {footprint.dtype}")
+    if footprint.shape != shape:
+        raise InputError("footprint", rule, footprint.shape)
+    if not footprint.any():
+        raise InputError("footprint", "must hold a pixel")
+    return footprint
 
 
 def _efficiency(cube: Cube, efficiency: float | None) -> float:
@@ -209,14 +296,6 @@ def _check_mask(mask: object, shape: tuple[int, int, int]) -> object:
     if mask.shape != shape:
         raise InputError("mask", rule, mask.shape)
     return mask
-
-
-def _beam_pixels(cube: Cube) -> float:
-    """Return the width of the beam in pixels; 1 if it is not known."""
-    if cube.beam is None:
-        return 1.0
-    width = np.sqrt((cube.beam.major * cube.beam.minor).to_value(u.deg**2))
-    return max(float(width / np.sqrt(proj_plane_pixel_area(cube.wcs))), 1.0)
 
 
 def _reference_pixel(wcs: WCS) -> tuple[float, float]:

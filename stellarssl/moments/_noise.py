@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from stellarssl.moments._kernel import compiled
+from stellarssl._utils.compiled import compiled
+from stellarssl.moments._view import load
 
 __all__ = [
     "N_LAGS",
@@ -32,7 +33,7 @@ SAMPLE = 64
 _LEAST = 16
 """Negative values that a cell must have; with fewer it takes its neighbours' noise."""
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, THREE = np.float32(0), np.float32(1), np.float32(3)
 _FOR_MEDIAN = 512
 _NORMAL = 1.482602  # sigma over the median of |x| of a Gaussian
 _CLIP = 3.5
@@ -136,32 +137,60 @@ class CellGrid:
 
 
 @compiled
-def measure_cells(sample, factor, run, columns, stride, sigma, sums):  # noqa: ANN001
-    """Measure the noise of a row of cells and its correlation between channels.
+def measure_cells(data, channels, factor, run, edges, origin, chosen, sigma, sums):  # noqa: ANN001
+    """Measure the noise of rows of cells, and its correlation between channels in some of them.
 
     Parameters
     ----------
-    sample : ndarray of float32, shape (v, y, x)
-        Values; runs of ``run`` consecutive channels, one after the other.
-    factor : ndarray of float32, shape (v,)
-        What takes a value to K.
+    data : `View` of float32
+        Values, from the rows' first pixel on.
+    channels : ndarray of int, shape (n,)
+        Those that are looked at; runs of ``run`` consecutive ones, one after the other.
+    factor : ndarray of float32, shape (n,)
+        What takes a value of theirs to K.
     run : int
         Channels in a run.
-    columns : ndarray of int, shape (cells + 1,)
-        The edges of the cells along x.
-    stride : int
-        The correlation is measured in one of this many cells.
-    sigma : ndarray of float64, shape (cells,)
+    edges : tuple of ndarray of int
+        The first pixel of each cell, and the end of the last, along y and x, from ``data`` on.
+    origin : tuple of int
+        The first cell.
+    chosen : ndarray of bool, shape (y, x) of cells
+        Where the correlation is measured.
+    sigma : ndarray of float64, shape (y, x) of cells
         Set to the noise [K], the scatter about zero of what is below zero in channels that seem
         free of lines: a first guess from the median of some values, then twice the root mean square
         of those within 3.5 sigma. NaN where too few values are below zero.
-    sums : ndarray of float64, shape (2, N_LAGS + 1)
-        Added to: products at lags of 0 ... `N_LAGS` channels over sigma^2, and the squares of the
-        first value of each pair. Given that one value is below zero, the mean of the other is the
-        correlation times the first, whatever the selection does to the first.
+    sums : ndarray of float64, shape (y, x, 2, N_LAGS + 1)
+        Set where chosen: products at lags of 0 ... `N_LAGS` channels over sigma^2, and the squares
+        of the first value of each pair. Given that one value is below zero, the mean of the other
+        is the correlation times the first, whatever the selection does to the first.
     """
+    y_edges, columns = edges
+    n_x = columns[-1]
+    height = np.max(np.diff(y_edges))
+    buffer = np.empty(channels.size * height * n_x, np.uint32)
+    for i in range(y_edges.size - 1):
+        n_y = y_edges[i + 1] - y_edges[i]
+        words = buffer[: channels.size * n_y * n_x].reshape((channels.size, n_y, n_x))
+        for v in range(channels.size):
+            for y in range(n_y):
+                d = data.first + channels[v] * data.channel + (y_edges[i] + y) * data.row
+                load(data.flat[d : d + n_x], data.swapped, words[v, y])
+        sample = words.view(np.float32)
+        free = _free_channels(sample, columns)
+        row, first = origin[0] + i, origin[1]
+        noise = sigma[row, first : first + columns.size - 1]
+        _scatter(sample, factor, free, columns, noise)
+        for cell in range(noise.size):
+            if chosen[row, first + cell] and noise[cell] > 0:
+                pixels = sample[:, :, columns[cell] : columns[cell + 1]]
+                _products(pixels, factor, free[:, cell], run, noise[cell], sums[row, first + cell])
+
+
+@compiled
+def _scatter(sample, factor, free, columns, sigma):  # noqa: ANN001
+    """Set the noise of a row of cells."""
     limit = np.empty((sample.shape[0], sample.shape[2]), np.float32)
-    free = _free_channels(sample, columns)
     for cell in range(sigma.size):
         part = sample[:, :, columns[cell] : columns[cell + 1]]
         step = max(part.size // _FOR_MEDIAN, 1)
@@ -182,10 +211,6 @@ def measure_cells(sample, factor, run, columns, stride, sigma, sums):  # noqa: A
             number = numbers[columns[cell] : columns[cell + 1]].sum()
             square = squares[columns[cell] : columns[cell + 1]].sum()
             sigma[cell] = np.sqrt(square / number / _KEPT) if number >= _LEAST else np.nan
-    for cell in range(0, sigma.size, stride):
-        if sigma[cell] > 0:
-            part = sample[:, :, columns[cell] : columns[cell + 1]]
-            _add_products(part, factor, free[:, cell], run, sigma[cell], sums)
 
 
 @compiled
@@ -239,23 +264,34 @@ def _clipped(sample, factor, limit):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _add_products(sample, factor, free, run, sigma, sums):  # noqa: ANN001
+def _products(sample, factor, free, run, sigma, sums):  # noqa: ANN001
+    """Set products and squares of a cell, in units of sigma^2."""
     n_channels, n_y, n_x = sample.shape
-    limit = 3 * sigma
+    value = np.empty((n_channels, n_y * n_x), np.float32)
     for v in range(n_channels):
-        if not free[v]:  # of the other channel nothing is asked: that would select
-            continue
-        for lag in range(min(N_LAGS + 1, run - v % run)):
-            product, square = 0.0, 0.0
-            for y in range(n_y):
-                for x in range(n_x):
-                    a = sample[v, y, x] * factor[v]
-                    b = sample[v + lag, y, x] * factor[v + lag]
-                    kept = (a < 0) & (a > -limit) & (b > -limit) & (b < limit)
-                    product += a * b if kept else 0.0
-                    square += a * a if kept else 0.0
-            sums[0, lag] += product / sigma**2
-            sums[1, lag] += square / sigma**2
+        scale = np.float32(factor[v] / sigma)
+        for y in range(n_y):
+            for x in range(n_x):
+                value[v, y * n_x + x] = sample[v, y, x] * scale
+    total = np.zeros((2, N_LAGS + 1, n_y * n_x), np.float32)
+    for v in range(n_channels):
+        if free[v]:  # of the other channel nothing is asked: that would select
+            for lag in range(min(N_LAGS + 1, run - v % run)):
+                _add_products(value[v], value[v + lag], total[0, lag], total[1, lag])
+    for lag in range(N_LAGS + 1):
+        for k in range(2):
+            sums[k, lag] = 0.0
+            for p in range(n_y * n_x):
+                sums[k, lag] += total[k, lag, p]
+
+
+@compiled
+def _add_products(one, other, product, square):  # noqa: ANN001
+    for p in range(one.size):
+        a, b = one[p], other[p]
+        kept = (a < ZERO) & (a > -THREE) & (b > -THREE) & (b < THREE)
+        product[p] += a * b if kept else ZERO
+        square[p] += a * a if kept else ZERO
 
 
 def correlation_length(sums: np.ndarray) -> float:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from stellarssl.moments._estimate import Noise
-from stellarssl.moments._kernel import classify, covered, grow, link, moment_sums
-from stellarssl.moments._stream import Block, Plan, Voxels, read_block, run_blocks
+from stellarssl.moments._mask import classify, grow, link
+from stellarssl.moments._plan import Block, Plan, run_blocks
+from stellarssl.moments._sums import IMAGES, covered, moments
+from stellarssl.moments._view import View, view_of
+from stellarssl.moments._voxels import Voxels, read_block
 
 __all__ = ["Result", "measure"]
-
-_IMAGES = ("moment0", "v_los", "sigma_v", "peak", "e_moment0", "e_v_los", "e_sigma_v")
 
 _MOST_EXTRA = 2
 """Channels: what Hanning smoothing needs."""
@@ -78,36 +79,43 @@ def measure(
         The same for every plan.
     """
     map_shape = voxels.shape[1:]
-    images = {name: np.full(map_shape, np.nan, np.float32) for name in (*_IMAGES, "noise")}
-    number = np.zeros(map_shape, np.float32)
+    images = np.full((len(IMAGES), *map_shape), np.nan, np.float32)
+    sigmas = np.full(map_shape, np.nan, np.float32)
     coverage = np.zeros(map_shape, bool)
-    axis = _Axis.of(velocity[channels])
+    axis = _axis(velocity[channels])
+    factors = voxels.factor[channels], noise.factor[channels]
     disc = _disc(beam_pixels)
 
     def work(block: Block) -> float:
-        rows, columns = block.read_rows, block.read_columns
-        data = voxels.read(channels, rows, columns)
-        sigma = noise.block(channels, rows, columns)
-        ratio = noise.factor[channels], voxels.factor[channels]
-        top = block.rows.start - rows.start
-        n_rows = block.rows.stop - block.rows.start
+        data, seen = voxels.view([channels], block.read_rows, block.read_columns)
+        data = data._replace(first=data.first + int(seen[0]) * data.channel)
+        sigma = noise.block(channels, block.read_rows, block.read_columns)
+        peak = np.nan
         if mask is None:
-            signal, peak = _make_mask(data, sigma, ratio, noise.kappa, disc, top, n_rows)
+            ratio = (factors[0] / factors[1]).astype(np.float32)
+            made, peak = _make_mask(data, sigma, ratio, noise.kappa, disc, block)
+            signal = view_of(made, slice(0, None), slice(0, None), _inner(block)[1])
         else:
-            signal, peak = read_block(mask, channels, block.rows, columns), np.nan
-        left = block.columns.start - columns.start
-        inside = slice(left, left + block.columns.stop - block.columns.start)
-        found = _moments(data, signal, sigma, ratio, axis, noise.kappa, top)
+            signal = view_of(mask, channels, block.rows, block.columns)
+            if signal is None:
+                own = read_block(mask, channels, block.rows, block.columns)
+                signal = view_of(own, *(slice(0, None),) * 3)
         here = block.rows, block.columns
-        for name, values in found.items():
-            target = {"number": number, "coverage": coverage}.get(name)
-            (images[name] if target is None else target)[here] = values[:, inside]
+        found = _moments(data, signal, sigma, factors, axis, noise.kappa, block)
+        images[(slice(None), *here)], sigmas[here], coverage[here] = found
+        voxels.release()
         return peak
 
     peaks = run_blocks(work, plan.blocks, plan, "moments", show=show)
-    detected = (number > 0) & (images["moment0"] > 0)
+    voxels.cube.check_unchanged()
+    if plan.wanted is not None:
+        images[:, ~plan.wanted] = sigmas[~plan.wanted] = np.nan
+        coverage &= plan.wanted
+    named = dict(zip(IMAGES, images, strict=True)) | {"noise": sigmas}
+    number = named.pop("number")
+    detected = (number > 0) & (named["moment0"] > 0)
     return Result(
-        images=images,
+        images=named,
         mask=detected,
         coverage=coverage,
         line_channels=float(np.median(number[detected])) if detected.any() else 0.0,
@@ -115,19 +123,30 @@ def measure(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Axis:
-    """Velocities as channels from a reference, in which sums lose nothing."""
+def _shape(rows: slice, columns: slice) -> tuple[int, int]:
+    return rows.stop - rows.start, columns.stop - columns.start
 
-    reference: float
-    width: float
-    u: np.ndarray
 
-    @classmethod
-    def of(cls, velocity: np.ndarray) -> "_Axis":
-        reference = velocity[velocity.size // 2]
-        width = (velocity[-1] - velocity[0]) / (velocity.size - 1)
-        return cls(reference, width, (velocity - reference) / width)
+def _inner(block: Block) -> tuple[slice, slice]:
+    """Return where, in what is read, the block's own pixels are."""
+    top, left = (
+        block.rows.start - block.read_rows.start,
+        block.columns.start - block.read_columns.start,
+    )
+    n_rows, n_columns = _shape(block.rows, block.columns)
+    return slice(top, top + n_rows), slice(left, left + n_columns)
+
+
+def _axis(velocity: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return velocities in channels from a reference, that reference, and the channels' width."""
+    reference = velocity[velocity.size // 2]
+    width = (velocity[-1] - velocity[0]) / (velocity.size - 1)
+    return (velocity - reference) / width, reference, width
+
+
+def _lines(n_columns: int, *views: View) -> bool:
+    """Say whether rows follow each other without a gap, so that they are as good as one."""
+    return all(view.row == n_columns for view in views)
 
 
 def _disc(radius: float) -> np.ndarray:
@@ -137,67 +156,48 @@ def _disc(radius: float) -> np.ndarray:
 
 
 def _make_mask(
-    data: np.ndarray,
+    data: View,
     sigma: np.ndarray,
-    factors: tuple[np.ndarray, np.ndarray],
+    ratio: np.ndarray,
     kappa: float,
     disc: np.ndarray,
-    top: int,
-    n_rows: int,
+    block: Block,
 ) -> tuple[np.ndarray, float]:
-    """Return the mask (v, n_rows, x), uint8, and the largest value over noise."""
-    n_v, n_y, n_x = data.shape
-    level, state = np.empty((2, *data.shape), np.uint8)
-    ratio = (factors[1] / factors[0]).astype(np.float32)
-    flat = (n_v, n_y * n_x)
-    peak = classify(data.reshape(flat), sigma.reshape(len(sigma), -1), ratio, level.reshape(flat))
+    """Return the mask of the block's rows, as wide as read, and the largest value over noise."""
+    shape = _shape(block.read_rows, block.read_columns)
+    level, state = np.empty((2, len(ratio), *shape), np.uint8)
+    noise = view_of(sigma, *(slice(0, None),) * 3)
+    flat = (len(ratio), shape[0] * shape[1])
+    lines = (len(ratio), 1, flat[1]) if _lines(shape[1], data, noise) else level.shape
+    peak = classify(data, noise, ratio, level.reshape(lines))
     # Where neighbouring channels share their noise, longer runs are as rare.
     extra = min(math.floor(kappa + 0.5) - 1, _MOST_EXTRA)
     link(level.reshape(flat), extra, state.reshape(flat))
-    mask = np.empty((n_v, n_rows, n_x), np.uint8)
-    grow(state, disc, top, mask)
+    rows, _ = _inner(block)
+    mask = np.empty((len(ratio), rows.stop - rows.start, shape[1]), np.uint8)
+    grow(state, disc, rows.start, mask)
     return mask, peak
 
 
 def _moments(
-    data: np.ndarray,
-    mask: np.ndarray,
+    data: View,
+    signal: View,
     sigma: np.ndarray,
     factors: tuple[np.ndarray, np.ndarray],
-    axis: _Axis,
+    axis: tuple[np.ndarray, float, float],
     kappa: float,
-    top: int,
-) -> dict[str, np.ndarray]:
-    """Return the images of the mask's rows."""
-    n_v, n_rows, n_x = mask.shape
-    first, n_pixels = top * n_x, n_rows * n_x
-    sums = np.empty((8, n_pixels))
-    seen = np.empty(n_pixels, np.uint8)
-    data = data.reshape(n_v, -1)
-    sigma = sigma.reshape(len(sigma), -1)
-    covered(data, first, seen)
-    moment_sums(data, mask.reshape(n_v, -1), first, factors[1], axis.u, sigma, factors[0], sums)
-    number, peak, total, mean, spread, q0, q2, q4 = sums
-    step = abs(axis.width)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = spread / total
-        deviation = np.sqrt(variance)
-        noise = np.sqrt(np.mean((sigma * factors[0][: len(sigma), None]) ** 2, axis=0))
-        found = {
-            "moment0": total * step,
-            "v_los": axis.reference + axis.width * mean,
-            "sigma_v": deviation * step,
-            "peak": peak,
-            "e_moment0": np.sqrt(kappa * q0) * step,
-            "e_v_los": np.sqrt(kappa * q2) * step / abs(total),
-            # The variance's error, over twice the deviation.
-            "e_sigma_v": np.sqrt(kappa * (q4 - 2 * variance * q2 + variance**2 * q0))
-            * step
-            / (2 * abs(total) * deviation),
-        }
-    for values in found.values():
-        values[(number == 0) | ~np.isfinite(values)] = np.nan
-    found["e_sigma_v"][number < 2] = np.nan
-    noise = noise[first : first + n_pixels]
-    found |= {"number": number, "noise": noise, "coverage": (seen != 0) & np.isfinite(noise)}
-    return {name: values.reshape(n_rows, n_x) for name, values in found.items()}
+    block: Block,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the images of a block, its noise [K], and where it is covered."""
+    rows, columns = _inner(block)
+    data = data._replace(first=data.first + rows.start * data.row + columns.start)
+    noise = view_of(sigma, slice(0, None), rows, columns)
+    shape = _shape(rows, columns)
+    lines = (1, shape[0] * shape[1]) if _lines(shape[1], data, signal, noise) else shape
+    out = np.empty((len(IMAGES), *lines), np.float32)
+    seen = np.empty(lines, bool)
+    covered(data, len(axis[0]), seen)
+    moments(data, signal, noise, factors, axis, kappa, out)
+    inside = sigma[:, rows, columns] * factors[1][: len(sigma), None, None]
+    each = inside[0] if len(inside) == 1 else np.sqrt(np.mean(inside**2, axis=0))
+    return out.reshape(-1, *shape), each, seen.reshape(shape) & np.isfinite(each)

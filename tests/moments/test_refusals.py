@@ -6,9 +6,10 @@ import pytest
 from astropy.io import fits
 
 from stellarssl import moment_maps
+from stellarssl._utils import compiled
 from stellarssl._utils.exceptions import InputError, MissingInputError, NoSignalError
-from stellarssl.moments import _kernel, _stream
-from stellarssl.moments._stream import available_memory, make_plan
+from stellarssl.moments import _voxels
+from stellarssl.moments._plan import available_memory, make_plan
 
 
 def refuse(hdu, match, error=InputError, **options):
@@ -126,15 +127,15 @@ def test_kernels_compile_where_nothing_can_be_written(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(_kernel, "njit", njit)
-    assert _kernel.compiled(len)([1, 2]) == 2
+    monkeypatch.setattr(compiled, "njit", njit)
+    assert compiled.compiled(len)([1, 2]) == 2
 
 
 def test_a_broken_block_is_not_swallowed(cloud, make_hdu, monkeypatch):
     def fail(*_):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(_stream, "read_block", fail)
+    monkeypatch.setattr(_voxels, "view_of", fail)
     with pytest.raises(OSError, match="the disk is gone"):
         moment_maps(make_hdu(cloud))
 

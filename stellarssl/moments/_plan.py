@@ -1,11 +1,10 @@
-"""Cubes of any size, read block by block into memory that does not grow with them."""
+"""How a cube of any size is read: block by block, in memory that does not grow with it."""
 
 import math
-import mmap
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import astropy.units as u
@@ -14,18 +13,14 @@ import numpy as np
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.progress import progress
 from stellarssl._utils.quantities import as_quantity
-from stellarssl.cubes import Cube
 
-__all__ = ["Block", "Plan", "Voxels", "available_memory", "make_plan", "read_block", "run_blocks"]
+__all__ = ["Block", "Plan", "available_memory", "make_plan", "run_blocks", "runs"]
 
 _BLOCK = 1 << 21
 """Voxels of a block where memory allows more: a few to each thread even for a small cube."""
 
-_MAPPED = 1 << 28
-"""Bytes of a mapped file that may stay in this process's memory."""
-
-_TOUCHED = 1 << 24
-"""Bytes of a larger one that are read before they are given back."""
+_GAP = 1024
+"""Unwanted pixels of a row that are skipped; fewer are read, as it is quicker."""
 
 _PER_VOXEL = 12
 """Bytes: the values, their levels, states and mask, a file's page and what is set aside."""
@@ -67,6 +62,8 @@ class Plan:
         Bytes that they take.
     memory_limit : int
         Bytes that they may take.
+    wanted : ndarray of bool or None
+        (y, x): blocks without any of these pixels are left out.
     """
 
     shape: tuple[int, int, int]
@@ -77,6 +74,8 @@ class Plan:
     memory: int
     memory_limit: int
 
+    wanted: np.ndarray | None = field(default=None, repr=False)
+
     @property
     def blocks(self) -> list[Block]:
         """The blocks, row by row."""
@@ -84,23 +83,62 @@ class Plan:
         return [
             Block(rows, columns, self._wider(rows, n_y), self._wider(columns, n_x))
             for rows in _pieces(n_y, self.rows)
-            for columns in _pieces(n_x, self.columns)
+            for stretch in self._stretches(rows)
+            for columns in _pieces(stretch.stop, self.columns, stretch.start)
         ]
+
+    def _stretches(self, rows: slice) -> list[slice]:
+        if self.wanted is None:
+            return [slice(0, self.shape[2])]
+        return runs(self.wanted[rows].any(axis=0), _GAP)
 
     def _wider(self, pixels: slice, n: int) -> slice:
         return slice(max(pixels.start - self.margin, 0), min(pixels.stop + self.margin, n))
 
     def __str__(self) -> str:
-        n_blocks = math.ceil(self.shape[1] / self.rows) * math.ceil(self.shape[2] / self.columns)
+        blocks = self.blocks
+        n_v, n_y, n_x = self.shape
+        seen = sum(
+            (block.rows.stop - block.rows.start) * (block.columns.stop - block.columns.start)
+            for block in blocks
+        )
+        share = "" if self.wanted is None else f", {seen / (n_y * n_x):.2g} of the map"
         return (
-            f"{n_blocks} blocks of {self.rows} x {self.columns} pixels and {self.shape[0]} channels"
-            f" (margin {self.margin}), {self.n_threads} at once; {self.memory / 1e6:.0f} MB of"
-            f" {self.memory_limit / 1e6:.0f} MB; one pass after a noise sample; no scratch space"
+            f"{len(blocks)} blocks of {self.rows} x {self.columns} pixels and {n_v} channels"
+            f" (margin {self.margin}){share}, {self.n_threads} at once;"
+            f" {self.memory / 1e6:.0f} MB of {self.memory_limit / 1e6:.0f} MB;"
+            " one pass after a noise sample; no scratch space"
         )
 
 
-def _pieces(n: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+def _pieces(stop: int, size: int, start: int = 0) -> list[slice]:
+    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+
+
+def runs(flags: np.ndarray, gap: int = 0) -> list[slice]:
+    """Return the stretches that are true, joined across gaps.
+
+    Parameters
+    ----------
+    flags : ndarray of bool, shape (n,)
+        What is wanted.
+    gap : int, optional
+        The longest that is joined.
+
+    Returns
+    -------
+    stretches : list of slice
+        In order.
+    """
+    true = np.flatnonzero(flags)
+    if not true.size:
+        return []
+    ends = np.flatnonzero(np.diff(true) > gap + 1)
+    starts = true[np.append(0, ends + 1)]
+    return [
+        slice(int(start), int(stop) + 1)
+        for start, stop in zip(starts, true[np.append(ends, -1)], strict=True)
+    ]
 
 
 def available_memory() -> int:
@@ -134,6 +172,7 @@ def make_plan(
     voxel_bytes: int = 0,
     memory_limit: u.Quantity | str | int | None = None,
     n_threads: int | None = None,
+    wanted: np.ndarray | None = None,
 ) -> Plan:
     """Cut a map into blocks: whole rows, which are contiguous in a file, where memory allows.
 
@@ -149,6 +188,8 @@ def make_plan(
         Bytes; a quarter of what is free by default.
     n_threads : int, optional
         One a processor that this process may use, by default.
+    wanted : ndarray of bool, shape (y, x), optional
+        Pixels besides which nothing need be read; all by default.
 
     Returns
     -------
@@ -177,7 +218,7 @@ def make_plan(
         least = (1 + 2 * margin) ** 2 * per_pixel / 1e6
         raise InputError("memory_limit", f"must be {least:.3g} MB or more here", memory_limit)
     seen = min(rows + 2 * margin, n_y) * min(columns + 2 * margin, n_x)
-    return Plan(shape, rows, columns, margin, threads, threads * seen * per_pixel, limit)
+    return Plan(shape, rows, columns, margin, threads, threads * seen * per_pixel, limit, wanted)
 
 
 def _block_shape(pixels: int, n_v: int, n_y: int, n_x: int, margin: int) -> tuple[int, int]:
@@ -207,31 +248,6 @@ def _bytes(memory_limit: u.Quantity | str | int | None) -> int:
     return int(as_quantity("memory_limit", memory_limit, u.byte).value)
 
 
-def read_block(array: object, channels: slice, rows: slice, columns: slice) -> np.ndarray:
-    """Read a part of a cube.
-
-    Parameters
-    ----------
-    array : array-like, shape (v, y, x)
-        numpy, a memory map, dask, or anything else that is read by slicing.
-    channels, rows, columns : slice
-        Which part.
-
-    Returns
-    -------
-    part : ndarray
-        A copy, C-contiguous and native-endian: float32, or uint8 if the array is boolean.
-    """
-    part = array[channels, rows, columns]
-    if hasattr(part, "compute"):
-        # The threads are ours: one more pool in each would only contend.
-        part = part.compute(scheduler="synchronous")
-    part = np.asarray(part)
-    if part.dtype == bool:
-        return np.array(part, order="C").view(np.uint8)
-    return np.array(part, dtype=np.float32, order="C")
-
-
 def run_blocks(
     work: Callable, items: Iterable, plan: Plan, label: str, *, show: bool = False
 ) -> list:
@@ -256,84 +272,11 @@ def run_blocks(
         In order.
     """
     items = list(items)
+    if plan.n_threads == 1 or len(items) < 2:
+        return list(progress(map(work, items), label, total=len(items), show=show))
     with ThreadPoolExecutor(plan.n_threads) as pool:
         try:
             return list(progress(pool.map(work, items), label, total=len(items), show=show))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-@dataclass(frozen=True, eq=False)
-class Voxels:
-    """A cube's values as the kernels take them.
-
-    Attributes
-    ----------
-    data : array-like
-        (v, y, x) as stored.
-    valid : array-like or None
-        Boolean (v, y, x).
-    factor : ndarray
-        (v,) float64: what takes a value to K of main-beam temperature.
-    silent : ndarray of bool
-        (v,): channels that cannot be brought to K.
-    mapping : `~mmap.mmap` or None
-        The file behind ``data``, where it is large and mapped read-only. Its pages would count as
-        this process's memory, which would then grow with the cube: they are given back as soon
-        as they are read. The system goes on caching them.
-    """
-
-    data: object
-    valid: object
-    factor: np.ndarray
-    silent: np.ndarray
-    mapping: mmap.mmap | None
-
-    @classmethod
-    def of(cls, cube: Cube, efficiency: float) -> "Voxels":
-        """Take a cube's values, to be divided by an efficiency."""
-        silent = ~np.isfinite(cube.kelvin_factor)
-        factor = np.where(silent, 1.0, cube.kelvin_factor / efficiency)
-        return cls(cube.data, cube.valid, factor, silent, _mapping(cube.data))
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, rows, columns."""
-        return self.data.shape
-
-    @property
-    def chunk_rows(self) -> int:
-        """Rows that can only be read together."""
-        return max(self.data.chunks[1]) if hasattr(self.data, "chunks") else 1
-
-    def read(self, channels: slice, rows: slice, columns: slice) -> np.ndarray:
-        """Read a part, float32, with NaN where there is nothing."""
-        if self.mapping is None:
-            block = read_block(self.data, channels, rows, columns)
-        else:
-            block = self._read_mapped(channels, rows, columns)
-        if self.valid is not None:
-            block[read_block(self.valid, channels, rows, columns) == 0] = np.nan
-        block[self.silent[channels]] = np.nan
-        return block
-
-    def _read_mapped(self, channels: slice, rows: slice, columns: slice) -> np.ndarray:
-        n_rows, n_columns = rows.stop - rows.start, columns.stop - columns.start
-        block = np.empty((channels.stop - channels.start, n_rows, n_columns), np.float32)
-        # The system maps more than is asked for: whole pages, and some beside them.
-        step = max(_TOUCHED // (n_rows * self.shape[2] * self.data.itemsize), 1)
-        for part in _pieces(len(block), step):
-            there = slice(channels.start + part.start, channels.start + part.stop)
-            block[part] = self.data[there, rows, columns]
-            self.mapping.madvise(mmap.MADV_DONTNEED)
-        return block
-
-
-def _mapping(array: object) -> mmap.mmap | None:
-    """Return the read-only mapped file that a large array is a view of; None if it is not."""
-    if not isinstance(array, np.ndarray) or array.flags.writeable or array.nbytes < _MAPPED:
-        return None
-    while isinstance(array, np.ndarray):
-        array = array.base
-    return array if isinstance(array, mmap.mmap) and hasattr(array, "madvise") else None

@@ -1,20 +1,20 @@
-"""The numbers themselves: compiled loops over plain arrays, vectorised along x.
+"""What is signal: compiled loops over plain arrays, vectorised along x.
 
-All kernels see a block as ``(channel, pixel)`` or ``(channel, y, x)``, C-contiguous, with NaN where
-there is nothing, and release the GIL, so that threads work on several blocks at once. Pixels are
-taken in batches, so that a batch's channels and sums stay in the processor's cache; within a batch
-every loop runs along contiguous memory.
+Blocks are ``(channel, pixel)`` or ``(channel, y, x)``, C-contiguous. All release the GIL, so that
+threads work on several blocks at once. Pixels are taken in batches, so that a batch's channels stay
+in the processor's cache; within a batch every loop runs along contiguous memory.
 """
 
 import numpy as np
 
 from stellarssl._utils.compiled import compiled
+from stellarssl.moments._view import load
 
-__all__ = ["classify", "compiled", "covered", "grow", "link", "moment_sums"]
+__all__ = ["classify", "grow", "link"]
 
 # Gaussian noise exceeds these multiples of sigma with chances of 2e-2, 1e-3, 3e-5 and 1e-9.
 LOW, FAIR, HIGH, SURE = (np.float32(level) for level in (2.0, 3.1, 4.0, 6.0))
-ZERO, ONE, INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
+ZERO = np.float32(0)
 BROAD, CORE, ABOVE_ZERO = 1, 2, 4
 
 # Channels that a core grows by.
@@ -22,6 +22,9 @@ REACH = 3
 
 # A batch's values and masks, in bytes: half of a common second-level cache.
 _BATCH = 1 << 19
+
+# Values that are classified at once.
+_STRETCH = 2048
 
 
 @compiled
@@ -31,41 +34,16 @@ def _width(n_channels: int) -> int:
 
 
 @compiled
-def covered(data: np.ndarray, first: int, seen: np.ndarray) -> None:
-    """Mark the pixels that have a finite value in some channel.
-
-    Parameters
-    ----------
-    data : ndarray of float32, shape (v, p)
-        Values.
-    first : int
-        The pixel of ``data`` that is the first of ``seen``.
-    seen : ndarray of uint8, shape (n,)
-        Set to 1 or 0.
-    """
-    seen[:] = 0
-    for v in range(data.shape[0]):
-        n_seen = 0
-        for p in range(seen.size):
-            seen[p] |= np.uint8(abs(data[v, first + p]) < INFINITY)
-            n_seen += seen[p]
-        if n_seen == seen.size:
-            break
-
-
-@compiled
-def classify(data: np.ndarray, sigma: np.ndarray, ratio: np.ndarray, level: np.ndarray) -> float:
+def classify(data, sigma, ratio, level):  # noqa: ANN001, ANN202
     """Count how many of five levels each value exceeds: zero, and four of significance.
 
     Parameters
     ----------
-    data : ndarray of float32, shape (v, p)
-        Values.
-    sigma : ndarray of float32, shape (1, p) or (v, p)
-        Noise. Where it is zero, every value above zero is of level 5.
+    data, sigma : `View` of float32
+        Values and their noise. Where it is zero, every value above zero is of level 5.
     ratio : ndarray of float32, shape (v,)
         What takes value / noise to the same unit.
-    level : ndarray of uint8, shape (v, p)
+    level : ndarray of uint8, shape (v, y, x)
         Set to 0 ... 5.
 
     Returns
@@ -73,21 +51,33 @@ def classify(data: np.ndarray, sigma: np.ndarray, ratio: np.ndarray, level: np.n
     peak : float
         The largest value / noise.
     """
-    n_channels, n_pixels = data.shape
-    peak = np.zeros(n_pixels, np.float32)
-    for v in range(n_channels):
-        noise = sigma[v if sigma.shape[0] > 1 else 0]
-        for p in range(n_pixels):
-            snr = data[v, p] * ratio[v] / noise[p]
-            level[v, p] = (
-                np.uint8(snr > ZERO)
-                + np.uint8(snr > LOW)
-                + np.uint8(snr > FAIR)
-                + np.uint8(snr > HIGH)
-                + np.uint8(snr > SURE)
-            )
-            peak[p] = max(peak[p], snr)
-    return peak.max()
+    words, noise_words = np.empty(_STRETCH, np.uint32), np.empty(_STRETCH, np.uint32)
+    peaks = np.zeros(_STRETCH, np.float32)
+    for v in range(level.shape[0]):
+        for y in range(level.shape[1]):
+            for start in range(0, level.shape[2], _STRETCH):
+                out = level[v, y, start : start + _STRETCH]
+                d = data.first + v * data.channel + y * data.row + start
+                load(data.flat[d : d + out.size], data.swapped, words)
+                s = sigma.first + v * sigma.channel + y * sigma.row + start
+                load(sigma.flat[s : s + out.size], sigma.swapped, noise_words)
+                value, noise = words.view(np.float32), noise_words.view(np.float32)
+                _levels(value, noise, ratio[v], out, peaks)
+    return peaks.max()
+
+
+@compiled
+def _levels(value, noise, ratio, level, peaks):  # noqa: ANN001
+    for p in range(level.size):
+        snr = value[p] * ratio / noise[p]
+        level[p] = (
+            np.uint8(snr > ZERO)
+            + np.uint8(snr > LOW)
+            + np.uint8(snr > FAIR)
+            + np.uint8(snr > HIGH)
+            + np.uint8(snr > SURE)
+        )
+        peaks[p] = max(peaks[p], snr)
 
 
 @compiled
@@ -225,120 +215,8 @@ def _add_wings(mask: np.ndarray) -> None:
 
 
 @compiled
-def moment_sums(data, mask, first, factor, u, sigma, sigma_factor, out):  # noqa: ANN001
-    """Sum intensity, its central moments and their variances over the mask.
-
-    Parameters
-    ----------
-    data : ndarray of float32, shape (v, p)
-        Values.
-    mask : ndarray of uint8, shape (v, n)
-        Zero where a value is left out.
-    first : int
-        The pixel of ``data`` and ``sigma`` that is the first of ``mask``.
-    factor : ndarray of float64, shape (v,)
-        What takes a value to K.
-    u : ndarray of float64, shape (v,)
-        Velocity from a reference, in channels.
-    sigma : ndarray of float32, shape (1, p) or (v, p)
-        Noise.
-    sigma_factor : ndarray of float64, shape (v,)
-        What takes ``sigma`` to K.
-    out : ndarray of float64, shape (8, n)
-        Set to: number of values; largest T; sum of T; mean u; sum of T (u - mean)^2; and the sums
-        over the mask of sigma^2 times 1, (u - mean)^2, (u - mean)^4.
-    """
-    n_channels, n_pixels = mask.shape
-    width = _width(n_channels)
-    scratch = np.empty((2, width), np.float32)
-    sums = np.empty((3, width))
-    rough = np.empty((6, width), np.float32)
-    for start in range(0, n_pixels, width):
-        n = min(width, n_pixels - start)
-        here, there = slice(first + start, first + start + n), slice(start, start + n)
-        value, noise = scratch[0, :n], scratch[1, :n]
-        total, mean, spread = sums[0, :n], sums[1, :n], sums[2, :n]
-        number, peak, centre = rough[0, :n], rough[1, :n], rough[2, :n]
-        q0, q2, q4 = rough[3, :n], rough[4, :n], rough[5, :n]
-        sums[:] = 0.0
-        rough[:] = ZERO
-        peak[:] = -INFINITY
-        for v in range(n_channels):
-            if _any(mask[v, there]):
-                row = v if sigma.shape[0] > 1 else 0
-                _select(data[v, here], mask[v, there], sigma[row, here], value, noise)
-                _count(data[v, here], mask[v, there], np.float32(factor[v]), number, peak)
-                _add(value, factor[v], u[v], total, mean)
-                _add_squares(noise, np.float32(sigma_factor[v]), q0)
-        mean /= total
-        centre[:] = mean
-        for v in range(n_channels):
-            if _any(mask[v, there]):
-                row = v if sigma.shape[0] > 1 else 0
-                _select(data[v, here], mask[v, there], sigma[row, here], value, noise)
-                _add_central(value, factor[v], u[v], mean, spread)
-                s, w = np.float32(sigma_factor[v]), np.float32(u[v])
-                _add_central_squares(noise, s, w, centre, q2, q4)
-        out[:2, there] = rough[:2, :n]
-        out[2:5, there] = sums[:, :n]
-        out[5:, there] = rough[3:, :n]
-
-
-@compiled
 def _any(mask):  # noqa: ANN001, ANN202
     union = np.uint8(0)
     for p in range(mask.size):
         union |= mask[p]
     return union != 0
-
-
-@compiled
-def _select(data, mask, sigma, value, noise):  # noqa: ANN001
-    for p in range(mask.size):
-        x = data[p] if mask[p] != 0 else ZERO
-        value[p] = x if abs(x) < INFINITY else ZERO
-    for p in range(mask.size):
-        x = sigma[p] if mask[p] != 0 else ZERO
-        noise[p] = x if abs(data[p]) < INFINITY else ZERO
-
-
-@compiled
-def _count(data, mask, factor, number, peak):  # noqa: ANN001
-    for p in range(mask.size):
-        ok = (abs(data[p]) < INFINITY) & (mask[p] != 0)
-        number[p] += ONE if ok else ZERO
-    for p in range(mask.size):
-        x = data[p] if mask[p] != 0 else -INFINITY
-        x = x if abs(x) < INFINITY else -INFINITY
-        peak[p] = max(peak[p], x * factor)
-
-
-@compiled
-def _add(value, factor, u, total, weighted):  # noqa: ANN001
-    for p in range(value.size):
-        t = np.float64(value[p]) * factor
-        total[p] += t
-        weighted[p] += t * u
-
-
-@compiled
-def _add_squares(noise, factor, total):  # noqa: ANN001
-    for p in range(noise.size):
-        s = noise[p] * factor
-        total[p] += s * s
-
-
-@compiled
-def _add_central(value, factor, u, mean, spread):  # noqa: ANN001
-    for p in range(value.size):
-        d = u - mean[p]
-        spread[p] += np.float64(value[p]) * factor * d * d
-
-
-@compiled
-def _add_central_squares(noise, factor, u, mean, q2, q4):  # noqa: ANN001
-    for p in range(noise.size):
-        d = u - mean[p]
-        q = noise[p] * factor * d
-        q2[p] += q * q
-        q4[p] += q * q * d * d

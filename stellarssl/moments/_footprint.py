@@ -1,0 +1,116 @@
+"""The pixels that sources need, so that nothing else is read."""
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_area
+
+from stellarssl._utils.exceptions import InputError, MissingInputError
+from stellarssl._utils.quantities import as_quantity
+from stellarssl.cubes import Cube, read_cube
+
+__all__ = ["beam_pixels", "source_footprint"]
+
+_EDGE = 2
+"""Pixels that are added on each side, for interpolation."""
+
+
+def source_footprint(
+    cube: object,
+    positions: SkyCoord,
+    *,
+    distance: u.Quantity | str | None = None,
+    width: u.Quantity | str = 0.5 * u.pc,
+) -> np.ndarray:
+    """Mark the pixels that the tiles of some sources need, for ``moment_maps(footprint=)``.
+
+    Parameters
+    ----------
+    cube : path-like, HDU, SpectralCube or `~stellarssl.Cube`
+        As `~stellarssl.read_cube` takes it.
+    positions : `~astropy.coordinates.SkyCoord`
+        Of the sources, in any frame; a million take about a second.
+    distance : `~astropy.units.Quantity` or str, optional
+        One, or one per position; by default that of the cube.
+    width : `~astropy.units.Quantity` or str, optional
+        The tiles' side, a length, as `~stellarssl.make_tiles` takes it.
+
+    Returns
+    -------
+    footprint : ndarray of bool
+        (y, x): true in a north-up square of that side about each position, and a beam and two
+        pixels around it. Sources that are off the map add nothing.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no distance.
+    InputError
+        If an argument breaks a rule.
+
+    Examples
+    --------
+    Pixels of 36 arcsec and a tile of 0.1 pc at 140 pc, 4.1 pixels wide:
+
+    >>> import numpy as np
+    >>> from astropy.coordinates import SkyCoord
+    >>> from astropy.io import fits
+    >>> header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CTYPE3": "VRAD",
+    ...     "CUNIT3": "m/s", "CDELT1": -0.01, "CDELT2": 0.01, "CDELT3": 100.0, "CRPIX3": 1.0,
+    ...     "CRPIX1": 16.0, "CRPIX2": 16.0, "BUNIT": "K"})
+    >>> cube = fits.PrimaryHDU(np.ones((4, 32, 32), "f4"), header)
+    >>> star = SkyCoord(0, 0, unit="deg")
+    >>> footprint = source_footprint(cube, star, distance="140 pc", width="0.1 pc")
+    >>> footprint.sum(axis=0).max()
+    np.int64(11)
+    """
+    cube = read_cube(cube)
+    if not isinstance(positions, SkyCoord):
+        raise InputError("positions", "must be a SkyCoord", type(positions).__name__)
+    positions = positions.reshape(-1)
+    distance = as_quantity("distance", cube.distance if distance is None else distance, u.pc)
+    if distance is None:
+        raise MissingInputError("distance", "must be given, such as '140 pc': tiles are physical")
+    if distance.size not in (1, len(positions)):
+        raise InputError("distance", "must be one, or one per position", distance.shape)
+    half = as_quantity("width", width, u.pc) / 2 / distance.reshape(-1)
+    half = np.broadcast_to(half.to_value(u.dimensionless_unscaled), len(positions))
+    around = beam_pixels(cube) + _EDGE
+    return _boxes(*_extents(cube.wcs, positions.icrs, half, around), cube.shape[1:])
+
+
+def beam_pixels(cube: Cube) -> float:
+    """Return the width of the beam in pixels; 1 if it is not known, or smaller."""
+    if cube.beam is None:
+        return 1.0
+    width = np.sqrt((cube.beam.major * cube.beam.minor).to_value(u.deg**2))
+    return max(float(width / np.sqrt(proj_plane_pixel_area(cube.wcs))), 1.0)
+
+
+def _extents(
+    wcs: WCS, icrs: SkyCoord, half: np.ndarray, around: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the last pixel (x, y) of squares that reach ``half`` [rad] from icrs."""
+    lon, lat = icrs.ra.rad, icrs.dec.rad
+    north = np.where(lat > 0, -half, half)  # towards the equator, away from the pole
+    east = half / np.maximum(np.cos(lat), 1e-6)
+    places = SkyCoord([lon, lon, lon + east], [lat, lat + north, lat], unit="rad", frame="icrs")
+    with np.errstate(invalid="ignore"):
+        centre, up, left = np.moveaxis(np.array(wcs.world_to_pixel(places)), 0, -1)
+    reach = abs(up - centre) + abs(left - centre) + around
+    return centre - reach, centre + reach
+
+
+def _boxes(first: np.ndarray, last: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Mark boxes: where more have begun than have ended, along both axes."""
+    n_y, n_x = shape
+    n = np.array([n_x, n_y])
+    seen = np.isfinite(first + last).all(axis=1)
+    seen &= (last > -0.5).all(axis=1) & (first < n - 0.5).all(axis=1)
+    start = np.clip(np.floor(first[seen] + 0.5), 0, n - 1).astype(int)
+    stop = np.clip(np.floor(last[seen] + 0.5), 0, n - 1).astype(int) + 1
+    begun = np.zeros((n_y + 1, n_x + 1), np.int32)
+    for x, y, sign in ((start, start, 1), (start, stop, -1), (stop, start, -1), (stop, stop, 1)):
+        np.add.at(begun, (y[:, 1], x[:, 0]), sign)
+    return begun.cumsum(axis=0).cumsum(axis=1)[:n_y, :n_x] > 0
