@@ -154,6 +154,7 @@ def _survey(options: argparse.Namespace) -> int:
         velocity_range=options.velocity_range,
         efficiency=options.efficiency,
         abundance=options.abundance,
+        only_sources=options.only_sources,
         n_segments=options.n_segments,
         memory_limit=options.memory_limit,
         progress=options.progress,
@@ -349,6 +350,9 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
     words.add_argument("cubes", metavar="CUBE", nargs="+", help="FITS files or CASA images")
     words.add_argument("--positions", metavar="FILE", help="catalogue or region file, of all cubes")
     words.add_argument("--output", metavar="DIR", required=True, help="where results go")
+    words.add_argument(
+        "--only-sources", action="store_true", help="read cubes about their sources only"
+    )
     words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
     words.add_argument(
         "--memory-limit",

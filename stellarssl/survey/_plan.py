@@ -39,7 +39,9 @@ class Recipe:
     options : dict
         Of `~stellarssl.moment_maps`.
     spelled : dict
-        The same, and ``n_segments``, as `spelled` writes them.
+        The same, and the two below, as `spelled` writes them.
+    only_sources : bool
+        Whether a cube is read about its sources only.
     n_segments : int or None
         Of `~stellarssl.segment`.
     models : `Models`
@@ -49,6 +51,7 @@ class Recipe:
     output: Path
     options: dict
     spelled: dict
+    only_sources: bool
     n_segments: int | None
     models: Models
 

@@ -13,7 +13,8 @@ import numpy as np
 from astropy.table import QTable
 
 from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLError
-from stellarssl.moments import MomentMaps, moment_maps
+from stellarssl.cubes import read_cube
+from stellarssl.moments import MomentMaps, moment_maps, source_footprint
 from stellarssl.observe import Observation
 from stellarssl.pipeline import estimate_mass, observations, segment, write_masses
 from stellarssl.survey._models import load_models, observed_library, write_observed
@@ -115,12 +116,26 @@ def _measured(recipe: Recipe, job: Job, view: View) -> MomentMaps:
     if view.window is not None:
         options["velocity_range"] = view.window
     with _unchanged(job):
+        if recipe.only_sources:
+            options["footprint"] = _surroundings(recipe, job, view)
         try:
             return moment_maps(job.cube, **options)
         except InputError as error:
             if error.parameter != "tracer" or options["tracer"] != "auto":
                 raise
         return moment_maps(job.cube, **options | {"tracer": None})
+
+
+def _surroundings(recipe: Recipe, job: Job, view: View) -> np.ndarray:
+    """Mark the pixels that the tiles of a view's sources need."""
+    reading = {
+        name: recipe.options[name] for name in ("unit", "beam", "rest_value", "distance", "hdu")
+    }
+    tracer = recipe.options["tracer"]
+    named = tracer if isinstance(tracer, str) and tracer != "auto" else None
+    cube = read_cube(job.cube, tracer=named, **reading)
+    sources = job.sources[view.rows]
+    return source_footprint(cube, sources.skycoord, distance=sources.distance)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from radio_beam import Beam
 from tqdm import tqdm
 
 from stellarssl._utils.exceptions import InputError, StellarSSLError
-from stellarssl.moments._stream import available_memory
+from stellarssl.moments._plan import available_memory
 from stellarssl.pipeline import read_sources
 from stellarssl.survey._catalogue import Catalogue
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
@@ -46,6 +46,7 @@ def survey(  # noqa: PLR0913
     excitation_temperature: u.Quantity | str | None = None,
     abundance: float | None = None,
     max_recoverable_scale: u.Quantity | str | None = None,
+    only_sources: bool = False,
     n_segments: int | None = None,
     encoder: str | os.PathLike | None = None,
     library: str | os.PathLike | None = None,
@@ -78,6 +79,9 @@ def survey(  # noqa: PLR0913
         As for `~stellarssl.read_cube`, for all cubes.
     excitation_temperature, abundance, max_recoverable_scale
         As for `~stellarssl.moment_maps`, for all cubes.
+    only_sources : bool, optional
+        Whether of a cube only what `~stellarssl.source_footprint` marks is read. Maps and segments
+        then show these surroundings and nothing else.
     n_segments : int, optional
         As for `~stellarssl.segment`.
     encoder : str or path-like, optional
@@ -106,6 +110,8 @@ def survey(  # noqa: PLR0913
     MissingDependencyError
         If ``parallel`` takes ``distributed``, which is not installed.
     """
+    if only_sources and positions is None:
+        raise InputError("only_sources", "needs positions")
     output = Path(output).absolute()
     options = {
         "tracer": tracer,
@@ -120,14 +126,14 @@ def survey(  # noqa: PLR0913
         "abundance": abundance,
         "max_recoverable_scale": max_recoverable_scale,
     }
-    plain = spelled({**options, "n_segments": n_segments})
+    plain = spelled({**options, "only_sources": only_sources, "n_segments": n_segments})
     sources = None if positions is None else read_sources(positions)
     models = find_models(encoder, library)
     asked = asked_for(plain, sources, models, version("stellarssl"))
     if memory_limit is None and isinstance(parallel, int) and parallel > 1:
         memory_limit = available_memory() // (4 * parallel)
     resources = {"memory_limit": memory_limit, "n_threads": n_threads}
-    recipe = Recipe(output, options | resources, plain, n_segments, models)
+    recipe = Recipe(output, options | resources, plain, only_sources, n_segments, models)
     catalogue = None if sources is None else Catalogue(sources)
     with locked(output):
         folders = settle(output, asked, _listed(cubes))

@@ -12,6 +12,7 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS
 
 import stellarssl
+from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.provenance import file_sha256
 from stellarssl.cubes import read_cube, read_sky
 from stellarssl.pipeline import read_sources
@@ -166,6 +167,24 @@ def test_sources_at_their_own_distances_and_velocities(run, cubes, stars, weigh,
     assert list(merged["id"]) == list(some["id"])
     alone = weigh(cubes[2], some)
     _same_rows(merged, alone)
+
+
+def test_only_what_sources_need_is_read(run, cut, tmp_path, weigh, stars):
+    """The tile of one star on a cube three times as wide: the rest is not covered."""
+    cube = cut(tmp_path / "wide.fits", 14, 10, size=100)
+    near = stars[stars["id"] == "s4-3"]
+    run(these=[cube], positions=near, only_sources=True)
+    maps = stellarssl.MomentMaps.read(tmp_path / "out" / "wide" / "moments.fits")
+    footprint = stellarssl.source_footprint(cube, near["skycoord"])
+    assert 0.08 < footprint.mean() < 0.25
+    np.testing.assert_array_equal(maps.coverage, footprint)
+    merged = QTable.read(tmp_path / "out" / "masses.ecsv")
+    _same_rows(merged, weigh(stellarssl.moment_maps(cube, footprint=footprint), near))
+
+
+def test_nothing_is_known_of_sources_that_are_not_given(run, cubes):
+    with pytest.raises(InputError, match="only_sources: needs positions"):
+        run(these=cubes[:1], positions=None, only_sources=True)
 
 
 def test_without_positions_the_peaks_of_each_cube_are_weighed(run, cubes, tmp_path):
