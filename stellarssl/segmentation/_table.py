@@ -13,7 +13,7 @@ from stellarssl.tiles import gas_mass
 
 __all__ = ["pixel_areas", "segment_table"]
 
-_BAND, _CHUNK = 256, 1 << 20  # rows, and pixels, whose directions are held at once
+_BAND, _CHUNK = 256, 1 << 17  # rows, and pixels, whose directions are held at once
 
 
 def segment_table(
