@@ -1,4 +1,4 @@
-"""Fifty masses from a cube of 256 x 256 x 128 on disk, in a process of its own, import included."""
+"""Masses from cubes on disk, each in a process of its own, import included."""
 
 import subprocess
 import sys
@@ -20,8 +20,49 @@ assert len(table) == 50
 """
 
 
+_BIG = (500, 1400, 1430)  # 4 GB
+_PROFILED = """
+import numpy as np
+import stellarssl
+from astropy.coordinates import SkyCoord
+rng = np.random.default_rng(0)
+positions = SkyCoord(30 + rng.uniform(-1, 1, 1000), 30 + rng.uniform(-1, 1, 1000), unit="deg")
+with stellarssl.profile() as stations:
+    stellarssl.estimate_mass("big.fits", positions, distance="140 pc")
+other = stations.seconds.pop("other")
+print(stations)
+print(1 + other / sum(stations.seconds.values()))
+"""
+
+
+class Stations:
+    """A thousand masses from a cube of 4 GB: the whole over the sum of its stations."""
+
+    timeout = 3600
+
+    def setup_cache(self):
+        header = _header(_BIG)
+        header |= {"BITPIX": -32, "NAXIS": 3}
+        for i, n in enumerate(_BIG[::-1], start=1):
+            header[f"NAXIS{i}"] = n
+        values = _values((64, 256, 256)).astype(">f4")
+        stream = fits.StreamingHDU("big.fits", fits.Header([("SIMPLE", True), *header.items()]))
+        for v in range(_BIG[0]):
+            plane = values[v % 64]
+            stream.write(np.tile(plane, (6, 6))[: _BIG[1], : _BIG[2]])
+        stream.close()
+
+    def track_whole_over_stations(self):
+        command = [sys.executable, "-c", _PROFILED]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        sys.stderr.write(done.stdout)
+        return float(done.stdout.splitlines()[-1])
+
+    track_whole_over_stations.unit = "times the sum of the stations"
+
+
 class Masses:
-    """Seconds, with the caches of numba and of the observed library warm."""
+    """Fifty masses, 256 x 256 x 128: seconds, the caches of numba and the library warm."""
 
     timeout = 1800
 

@@ -11,7 +11,7 @@ from stellarssl.moments import MomentMaps
 from stellarssl.tiles import make_tiles, tile_grid
 
 SHAPE = (800, 800)
-N_TILES, N_CALLS = 2000, 100
+N_TILES, N_CALLS = 10_000, 100
 
 
 def _maps():

@@ -13,7 +13,7 @@ from stellarssl.tiles import gas_mass
 
 __all__ = ["pixel_areas", "segment_table"]
 
-_BAND = 256
+_BAND, _CHUNK = 256, 1 << 17  # rows, and pixels, whose directions are held at once
 
 
 def segment_table(
@@ -77,7 +77,7 @@ def segment_table(
         {
             "id": ids,
             "kind": _most_frequent(kinds.flat[where], label, len(ids)),
-            "skycoord": _centers(where, maps, lambda axis: total(weight * axis)),
+            "skycoord": _centers(where, label, weight, len(ids), maps),
             "n_pixels": n_pixels.astype(int),
             "solid_angle": solid_angle.to(u.arcmin**2),
             "area": Masked(area, mask=distance is None),
@@ -131,9 +131,16 @@ def _most_frequent(kinds: np.ndarray, label: np.ndarray, n: int) -> np.ndarray:
     return counts.reshape(n, n_kinds).argmax(axis=1)
 
 
-def _centers(where, maps, total) -> SkyCoord:  # noqa: ANN001
-    """Find the mean directions of labels."""
-    y, x = np.divmod(where, maps.shape[1])
-    directions = maps.wcs.pixel_to_world(x, y).icrs.cartesian.xyz.value
-    center = SkyCoord(*map(total, directions), representation_type="cartesian", frame="icrs")
+def _centers(
+    where: np.ndarray, label: np.ndarray, weight: np.ndarray, n: int, maps: MomentMaps
+) -> SkyCoord:
+    """Find the weighted mean directions of labels."""
+    sums = np.zeros((3, n))
+    for start in range(0, len(where), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        y, x = np.divmod(where[chunk], maps.shape[1])
+        directions = maps.wcs.pixel_to_world(x, y).icrs.cartesian.xyz.value
+        for axis, values in enumerate(directions):
+            sums[axis] += np.bincount(label[chunk], weight[chunk] * values, minlength=n)
+    center = SkyCoord(*sums, representation_type="cartesian", frame="icrs")
     return SkyCoord(center.spherical.lon, center.spherical.lat, frame="icrs")

@@ -14,6 +14,7 @@ COLUMN_FLOOR = 1e18
 """cm^-2: no column is below it, since noise-free maps have a detection limit of zero."""
 
 _CM2, _KMS = u.cm**-2, u.km / u.s
+_BAND = 256  # rows in float64 at once, beside the result
 
 
 @dataclass(frozen=True)
@@ -88,33 +89,40 @@ def summable_fields(maps: MomentMaps) -> Fields:
         raise MissingInputError("tracer", "must be given: tiles are maps of the hydrogen column")
     n_h_per_w = maps.tracer.n_h_per_w.to_value(_CM2 / (u.K * _KMS))
     k_kms = u.K * _KMS
-    column = np.asarray(maps.n_hi.to_value(_CM2), dtype=np.float64)
-    v = np.asarray(maps.v_los.to_value(_KMS), dtype=np.float64)
-    sigma = np.asarray(maps.sigma_v.to_value(_KMS), dtype=np.float64)
-    error = maps.errors["moment0"].to_value(k_kms) * n_h_per_w
-    limit = maps.moment0_limit.to_value(k_kms) * n_h_per_w
-    # noise can make a variance negative, where it hides how narrow the line is
+    column, v, sigma = (
+        quantity.to_value(unit)
+        for quantity, unit in ((maps.n_hi, _CM2), (maps.v_los, _KMS), (maps.sigma_v, _KMS))
+    )
+    error = maps.errors["moment0"].to_value(k_kms)
+    limit = maps.moment0_limit.to_value(k_kms)
     sigma_instrument = float(maps.sigma_instrument.to_value(_KMS))
-    sigma = np.where(np.isfinite(sigma), sigma, sigma_instrument)
     observed = np.asarray(maps.coverage, dtype=bool)
     detected = observed & maps.mask & np.isfinite(column) & np.isfinite(v)
     known = observed & np.isfinite(limit)
-    typical_limit = float(np.median(limit[known])) if known.any() else 0.0
+    typical_limit = float(np.median(limit[known])) * n_h_per_w if known.any() else 0.0
     v_reference = float(np.median(v[detected])) if detected.any() else 0.0
-    column, v, sigma = (np.where(detected, a, 0.0) for a in (column, v - v_reference, sigma))
     array = np.zeros((observed.shape[0] + 2, observed.shape[1] + 2, 7))
-    for i, values in enumerate(
-        (
-            observed,
-            detected,
-            column,
-            column * v,
-            column * (v**2 + sigma**2),
-            np.where(observed & np.isfinite(error), error, 0.0),
-            np.where(known, limit, observed * typical_limit),
+    for start in range(0, len(observed), _BAND):
+        band = slice(start, start + _BAND)
+        found = detected[band]
+        # noise can make a variance negative, where it hides how narrow the line is
+        width = np.where(np.isfinite(sigma[band]), sigma[band], sigma_instrument)
+        n_h, speed, width = (
+            np.where(found, values.astype(np.float64), 0.0)
+            for values in (column[band], v[band].astype(np.float64) - v_reference, width)
         )
-    ):
-        array[1:-1, 1:-1, i] = values
+        for i, values in enumerate(
+            (
+                observed[band],
+                found,
+                n_h,
+                n_h * speed,
+                n_h * (speed**2 + width**2),
+                np.where(observed[band] & np.isfinite(error[band]), error[band] * n_h_per_w, 0.0),
+                np.where(known[band], limit[band] * n_h_per_w, observed[band] * typical_limit),
+            )
+        ):
+            array[start + 1 : start + 1 + len(found), 1:-1, i] = values
     return Fields(array, v_reference, sigma_instrument, typical_limit)
 
 
