@@ -31,7 +31,7 @@ def main():
     seen = (log["step"] + 1) * batch / 1000
     figure, axes = plt.subplots(2, 3, figsize=(9, 4.5), sharex=True, layout="constrained")
     for panel, (names, label) in zip(axes.flat, PANELS, strict=True):
-        for name in names:
+        for name in (each for each in names if each in log.dtype.names):
             fresh = np.diff(log[name], prepend=np.nan) != 0  # a row repeats the probes before it
             taken = np.isfinite(log[name]) & fresh
             style = ".-" if name.startswith("probe_") else "-"
