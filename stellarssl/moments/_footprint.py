@@ -9,6 +9,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.cubes import Cube, read_cube
+from stellarssl.moments._view import compiled
 
 __all__ = ["beam_pixels", "source_footprint"]
 
@@ -103,14 +104,32 @@ def _extents(
 
 
 def _boxes(first: np.ndarray, last: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Mark boxes: where more have begun than have ended, along both axes."""
+    """Return the pixels (y, x) of boxes, as far as they are on the map."""
     n_y, n_x = shape
     n = np.array([n_x, n_y])
     seen = np.isfinite(first + last).all(axis=1)
     seen &= (last > -0.5).all(axis=1) & (first < n - 0.5).all(axis=1)
     start = np.clip(np.floor(first[seen] + 0.5), 0, n - 1).astype(int)
     stop = np.clip(np.floor(last[seen] + 0.5), 0, n - 1).astype(int) + 1
+    footprint = np.empty(shape, bool)
+    _paint(start, stop, footprint)
+    return footprint
+
+
+@compiled
+def _paint(start, stop, footprint):  # noqa: ANN001
+    """Mark boxes (x, y): count along both axes how many more have begun than have ended."""
+    n_y, n_x = footprint.shape
     begun = np.zeros((n_y + 1, n_x + 1), np.int32)
-    for x, y, sign in ((start, start, 1), (start, stop, -1), (stop, start, -1), (stop, stop, 1)):
-        np.add.at(begun, (y[:, 1], x[:, 0]), sign)
-    return begun.cumsum(axis=0).cumsum(axis=1)[:n_y, :n_x] > 0
+    for i in range(len(start)):
+        begun[start[i, 1], start[i, 0]] += 1
+        begun[start[i, 1], stop[i, 0]] -= 1
+        begun[stop[i, 1], start[i, 0]] -= 1
+        begun[stop[i, 1], stop[i, 0]] += 1
+    column = np.zeros(n_x, np.int32)
+    for y in range(n_y):
+        open_boxes = 0
+        for x in range(n_x):
+            column[x] += begun[y, x]
+            open_boxes += column[x]
+            footprint[y, x] = open_boxes > 0

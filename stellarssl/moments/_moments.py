@@ -206,7 +206,7 @@ def moment_plan(
     >>> from astropy.io import fits
     >>> header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CTYPE3": "VRAD",
     ...     "CUNIT3": "m/s", "CDELT1": -0.01, "CDELT2": 0.01, "CDELT3": 100.0, "CRPIX3": 1.0,
-    ...     "BUNIT": "K", "BMAJ": 0.02})
+    ...     "BUNIT": "K", "BMAJ": 0.025})
     >>> cube = fits.PrimaryHDU(np.ones((4, 32, 32), "f4"), header)
     >>> print(moment_plan(cube, memory_limit="1 MB", n_threads=1))
     1 blocks of 32 x 32 pixels and 4 channels (margin 2), 1 at once; 0 MB of 1 MB; one pass after \
