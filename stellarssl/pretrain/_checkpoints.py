@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl._utils.exceptions import InputError, OutputError, StellarSSLError
 from stellarssl._utils.output import atomic_path
 from stellarssl.pretrain._presets import Preset
 
@@ -53,9 +53,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         try:
             with atomic_path(path, overwrite=True) as temporary:
                 temporary.write_bytes(content.getbuffer())
-        except OSError as error:
-            reason = f"{path} cannot be written ({error.strerror or error})"
-            raise RunError(f"{reason}; the one before is kept") from error
+        except OutputError as error:
+            raise RunError(f"{error}; the one before is kept") from error
 
 
 def read_checkpoint(path: Path) -> dict:
