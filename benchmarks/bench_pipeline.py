@@ -42,11 +42,11 @@ class Stations:
 
     def setup_cache(self):
         header = _header(_BIG)
-        header |= {"BITPIX": -32, "NAXIS": 3}
-        for i, n in enumerate(_BIG[::-1], start=1):
-            header[f"NAXIS{i}"] = n
+        axes = {f"NAXIS{i}": n for i, n in enumerate(_BIG[::-1], start=1)}
+        first = {"SIMPLE": True, "BITPIX": -32, "NAXIS": 3, **axes}
+        header = fits.Header([*first.items(), *header.cards])
         values = _values((64, 256, 256)).astype(">f4")
-        stream = fits.StreamingHDU("big.fits", fits.Header([("SIMPLE", True), *header.items()]))
+        stream = fits.StreamingHDU("big.fits", header)
         for v in range(_BIG[0]):
             plane = values[v % 64]
             stream.write(np.tile(plane, (6, 6))[: _BIG[1], : _BIG[2]])
