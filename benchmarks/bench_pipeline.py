@@ -7,7 +7,8 @@ import time
 import numpy as np
 from astropy.io import fits
 
-from benchmarks.bench_moments import SHAPE, _header, _values
+from benchmarks.bench_moments import SHAPE, _values
+from benchmarks.cubes import header as cube_header
 
 _JOB = """
 import numpy as np
@@ -41,10 +42,7 @@ class Stations:
     timeout = 3600
 
     def setup_cache(self):
-        header = _header(_BIG)
-        axes = {f"NAXIS{i}": n for i, n in enumerate(_BIG[::-1], start=1)}
-        first = {"SIMPLE": True, "BITPIX": -32, "NAXIS": 3, **axes}
-        header = fits.Header([*first.items(), *header.cards])
+        header = cube_header(_BIG)
         values = _values((64, 256, 256)).astype(">f4")
         stream = fits.StreamingHDU("big.fits", header)
         for v in range(_BIG[0]):
@@ -68,7 +66,7 @@ class Masses:
 
     def setup_cache(self):
         values = _values(SHAPE)
-        header = _header(SHAPE)
+        header = cube_header(SHAPE)
         fits.writeto("cube.fits", values.astype(np.float32), header, overwrite=True)
         self._run()
 
