@@ -7,7 +7,8 @@ import time
 import numpy as np
 from astropy.io import fits
 
-from benchmarks.bench_moments import SHAPE, _header, _values
+from benchmarks.bench_moments import SHAPE, _values
+from benchmarks.cubes import header as cube_header
 
 _JOB = """
 import numpy as np
@@ -41,12 +42,9 @@ class Stations:
     timeout = 3600
 
     def setup_cache(self):
-        header = _header(_BIG)
-        header |= {"BITPIX": -32, "NAXIS": 3}
-        for i, n in enumerate(_BIG[::-1], start=1):
-            header[f"NAXIS{i}"] = n
+        header = cube_header(_BIG)
         values = _values((64, 256, 256)).astype(">f4")
-        stream = fits.StreamingHDU("big.fits", fits.Header([("SIMPLE", True), *header.items()]))
+        stream = fits.StreamingHDU("big.fits", header)
         for v in range(_BIG[0]):
             plane = values[v % 64]
             stream.write(np.tile(plane, (6, 6))[: _BIG[1], : _BIG[2]])
@@ -68,7 +66,7 @@ class Masses:
 
     def setup_cache(self):
         values = _values(SHAPE)
-        header = _header(SHAPE)
+        header = cube_header(SHAPE)
         fits.writeto("cube.fits", values.astype(np.float32), header, overwrite=True)
         self._run()
 
