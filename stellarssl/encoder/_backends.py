@@ -60,7 +60,7 @@ def faster_dtype(model: nn.Module, size: int, device: torch.device) -> str:
     """Choose what a frozen network computes in, by a trial.
 
     Packed bfloat16 leaves a tile its neighbours, library and query being computed alike; for torch's
-    autocast, which rounds more often, does not, and is never chosen here.
+    autocast, which rounds more often, that was not shown, and it is never chosen here.
 
     Parameters
     ----------
