@@ -27,7 +27,11 @@ class ViewSettings:
     Attributes
     ----------
     beam : float
-        Largest beam, full width at half maximum [pixels of the flame].
+        Largest beam of one view alone, full width at half maximum [pixels of the flame].
+    shared_beam : float
+        Largest beam that all views of a flame share [its extent, see ``zoom``]: a telescope sees
+        a source with one beam, which is in the library too, so that the encoder has nothing to
+        learn from telling beams apart, and much from seeing gas behind them.
     snr : tuple of float
         Mean column over the noise's rms, drawn log-uniformly between the two.
     jitter : float
@@ -47,6 +51,7 @@ class ViewSettings:
     """
 
     beam: float = 4.0
+    shared_beam: float = 0.0
     snr: tuple[float, float] = (10.0, 300.0)
     jitter: float = 0.05
     mirror_velocity: bool = True
@@ -121,6 +126,7 @@ def _crop(
     sums: torch.Tensor,
     focus: torch.Tensor,
     extent: torch.Tensor,
+    shared: torch.Tensor,
     settings: ViewSettings,
     scale: tuple[float, float],
     out: int,
@@ -128,7 +134,7 @@ def _crop(
     """Cut one view of each flame: part of its extent, one of eight orientations, a beam."""
     n, _, _, base = sums.shape
     width = extent * _uniform(n, *scale, like=sums)
-    fwhm = settings.beam * _uniform(n, 0, 1, like=sums) ** 2
+    fwhm = torch.hypot(shared, settings.beam * _uniform(n, 0, 1, like=sums) ** 2)
     operators = []
     for axis in (0, 1):
         centre = focus[:, axis] + settings.wander * width * _uniform(n, -0.5, 0.5, like=sums)
@@ -191,11 +197,14 @@ def make_views(
     sums, focus = prepare_flames(flames, settings, physical=physical)
     low, high = (math.log(value) for value in settings.zoom)
     extent = flames.shape[-1] * torch.exp(_uniform(len(flames), low, high, like=sums))
+    shared = torch.zeros_like(extent)
+    if settings.shared_beam:
+        shared = extent * settings.shared_beam * _uniform(len(flames), 0, 1, like=sums) ** 2
     views = []
     for number, size, scale in plan:
         group = []
         for _ in range(number):
-            view = _crop(sums, focus, extent, settings, scale, size)
+            view = _crop(sums, focus, extent, shared, settings, scale, size)
             group.append(_observe(view, focus[:, 2], settings) if physical else view)
         views.append(scaling(torch.cat(group)))
     return views
