@@ -35,7 +35,8 @@ def whole(flames, settings, seed=0):
     torch.manual_seed(seed)
     size = flames.shape[-1]
     sums, focus = prepare_flames(flames, settings, physical=True)
-    view = _views._crop(sums, focus, torch.tensor(float(size)), settings, (1.0, 1.0), size)
+    extent, no_beam = torch.tensor(float(size)), torch.tensor(0.0)
+    view = _views._crop(sums, focus, extent, no_beam, settings, (1.0, 1.0), size)
     return _views._observe(view, focus[:, 2], settings)
 
 
@@ -90,6 +91,23 @@ def test_the_beam_has_the_width_that_it_is_asked_for():
     fwhm = np.hypot(8, 1.2)
     expected = np.exp(-4 * np.log(2) * (np.arange(97) - 48) ** 2 / fwhm**2)
     np.testing.assert_allclose(profile, expected, atol=0.02)
+
+
+def test_a_shared_beam_is_one_for_all_views_of_a_flame():
+    """Points under beams of up to 0.4 of 97 pixels: two views alike, half of the beams below 0.1."""
+    n, size = 200, 97
+    flames = uniform_flames(n, size, log_n=10.0)
+    flames[:, 0, size // 2, size // 2] = 24.0
+    settings = ViewSettings(
+        beam=0.0, shared_beam=0.4, snr=(1e9, 1e9), jitter=0.0, mirror_velocity=False, wander=0.0
+    )
+    torch.manual_seed(0)
+    (views,) = make_views(flames, settings, [(2, size, (1.0, 1.0))], Scaling())
+    row = 10 ** views[:, 0, size // 2].double()
+    fwhm = (row > row.max(1, keepdim=True).values / 2).sum(1).double()
+    assert (fwhm[:n] == fwhm[n:]).all()
+    assert 0.3 * size < fwhm.max() < 0.4 * size + 2
+    assert float(fwhm[:n].median()) == pytest.approx(0.1 * size, rel=0.15)
 
 
 def test_the_mirror_is_one_for_all_views_of_a_flame():
@@ -162,7 +180,8 @@ def test_views_stay_inside_the_flame():
     settings = ViewSettings(beam=0, snr=(1e6, 1e6), jitter=0, wander=0.5)
     torch.manual_seed(0)
     sums, focus = prepare_flames(flames, settings, physical=True)
-    view = _views._crop(sums * 0 + 1, focus, torch.tensor(48.0), settings, (0.2, 0.5), 16)
+    extent, no_beam = torch.tensor(48.0), torch.tensor(0.0)
+    view = _views._crop(sums * 0 + 1, focus, extent, no_beam, settings, (0.2, 0.5), 16)
     torch.testing.assert_close(view, torch.ones_like(view), atol=1e-4, rtol=0)
 
 
