@@ -94,7 +94,7 @@ def test_the_beam_has_the_width_that_it_is_asked_for():
 
 
 def test_a_shared_beam_is_one_for_all_views_of_a_flame():
-    """Points under beams of up to 0.4 of 97 pixels: two views alike, half of the beams below 0.1."""
+    """Points under beams of up to 0.4 of 97 pixels: two views alike, half of them below 0.1."""
     n, size = 200, 97
     flames = uniform_flames(n, size, log_n=10.0)
     flames[:, 0, size // 2, size // 2] = 24.0
