@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
-from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLError
+from stellarssl._utils.exceptions import (
+    InputError,
+    MissingInputError,
+    OutputError,
+    StellarSSLError,
+)
 from stellarssl.cubes import read_cube
 from stellarssl.moments import MomentMaps, moment_maps, source_footprint
 from stellarssl.observe import Observation
@@ -272,6 +277,8 @@ def _once(
     except StellarSSLError as error:
         if _is_output(error):
             return error
+        if _is_this_machines(error):
+            raise
         products, refused = [], error
     try:
         write_record(path, job.key, products, refused=None if refused is None else str(refused))
@@ -279,6 +286,12 @@ def _once(
     except StellarSSLError as error:
         return error
     return refused
+
+
+def _is_this_machines(error: StellarSSLError) -> bool:
+    """Tell whether another run may fare better, so that the cube is not to be recorded as refused."""
+    resource = isinstance(error, InputError) and error.parameter in ("memory_limit", "n_threads")
+    return resource or isinstance(error, OutputError)
 
 
 def _is_output(error: StellarSSLError) -> bool:
