@@ -289,7 +289,7 @@ def _once(
 
 
 def _is_this_machines(error: StellarSSLError) -> bool:
-    """Tell whether another run may fare better, so that the cube is not to be recorded as refused."""
+    """Tell whether another run may fare better: that is no refusal of the cube, to be recorded."""
     resource = isinstance(error, InputError) and error.parameter in ("memory_limit", "n_threads")
     return resource or isinstance(error, OutputError)
 
