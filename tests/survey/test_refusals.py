@@ -1,6 +1,7 @@
 """What stops a survey: one sentence, and what is finished stays."""
 
 import errno
+import functools
 import os
 import resource
 from pathlib import Path
@@ -172,10 +173,14 @@ def test_a_cube_that_changes_while_it_is_read(run, cubes, monkeypatch):
     assert run(these=cubes[:1])["status"][0] == "ok"
 
 
-def test_the_command(cubes, stars, models, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "stellarssl.survey.survey", lambda *args, **options: survey(*args, **options, **models)
-    )
+@pytest.fixture
+def small_models(models, monkeypatch):
+    """The command with these weights and library."""
+    monkeypatch.setattr("stellarssl.survey.survey", functools.partial(survey, **models))
+
+
+@pytest.mark.usefixtures("small_models")
+def test_the_command(cubes, stars, tmp_path, capsys):
     stars.write(tmp_path / "stars.ecsv")
     words = ["survey", *map(str, cubes[:2]), "--positions", str(tmp_path / "stars.ecsv")]
     words += ["--output", str(tmp_path / "out")]
@@ -188,10 +193,8 @@ def test_the_command(cubes, stars, models, tmp_path, monkeypatch, capsys):
     assert main([*words, "--processes", "2", "--scheduler", "tcp://x"]) == 2
 
 
-def test_the_command_says_that_no_cube_gave_maps(models, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "stellarssl.survey.survey", lambda *args, **options: survey(*args, **options, **models)
-    )
+@pytest.mark.usefixtures("small_models")
+def test_the_command_says_that_no_cube_gave_maps(tmp_path, capsys):
     nowhere = str(tmp_path / "nowhere.fits")
     assert main(["survey", nowhere, "--output", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
@@ -199,10 +202,8 @@ def test_the_command_says_that_no_cube_gave_maps(models, tmp_path, monkeypatch, 
     assert said.err == "stellarssl: no cube gave maps; the reasons are in cubes.ecsv\n"
 
 
-def test_the_command_says_that_a_cube_failed(cubes, models, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "stellarssl.survey.survey", lambda *args, **options: survey(*args, **options, **models)
-    )
+@pytest.mark.usefixtures("small_models")
+def test_the_command_says_that_a_cube_failed(cubes, tmp_path, monkeypatch, capsys):
 
     def broken(*_, **__):
         raise RuntimeError("a bug")
