@@ -87,10 +87,8 @@ def make_moments(recipe: Recipe, job: Job, view: View) -> Found | StellarSSLErro
 
     Parameters
     ----------
-    recipe : `Recipe`
-        What cubes share.
-    job : `Job`
-        The cube.
+    recipe, job
+        What cubes share, and the cube.
     view : `View`
         Which maps.
 
@@ -199,10 +197,8 @@ def make_masses(recipe: Recipe, job: Job, parts: list[Part]) -> StellarSSLError 
 
     Parameters
     ----------
-    recipe : `Recipe`
-        What cubes share.
-    job : `Job`
-        The cube.
+    recipe, job
+        What cubes share, and the cube.
     parts : list of tuple
         Of `make_moments`, of all views; their libraries have been observed.
 
@@ -241,10 +237,8 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
 
     Parameters
     ----------
-    recipe : `Recipe`
-        What cubes share.
-    job : `Job`
-        The cube.
+    recipe, job
+        What cubes share, and the cube.
 
     Returns
     -------
