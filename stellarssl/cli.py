@@ -164,7 +164,10 @@ def _survey(options: argparse.Namespace) -> int:
     failed = [str(row["cube"]) for row in table if row["status"] == "failed"]
     if failed:
         _say(f"{len(failed)} of {len(table)} cubes failed; the same command tries them again")
-    return 1 if failed else 0
+    refused = all(row["status"] == "refused" for row in table)
+    if refused:
+        _say("no cube gave maps; the reasons are in cubes.ecsv")
+    return 1 if failed or refused else 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -349,7 +352,7 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
     words = verbs.add_parser("survey", help=text, description=text, parents=parents)
     words.add_argument("cubes", metavar="CUBE", nargs="+", help="FITS files or CASA images")
     words.add_argument("--positions", metavar="FILE", help="catalogue or region file, of all cubes")
-    words.add_argument("--output", metavar="DIR", required=True, help="where results go")
+    words.add_argument("--output", metavar="DIR", required=True, help="results; again to go on")
     words.add_argument(
         "--only-sources", action="store_true", help="read cubes about their sources only"
     )
@@ -360,7 +363,9 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
         help="of a task that reads a cube",
     )
     where = words.add_mutually_exclusive_group()
-    where.add_argument("--processes", type=int, metavar="N", help="so many on this machine")
+    where.add_argument(
+        "--processes", type=int, metavar="N", help="so many on this machine; one if left out"
+    )
     where.add_argument("--scheduler", metavar='"tcp://host:8786"', help="of a dask cluster")
     words.set_defaults(verb=_survey)
 

@@ -1,10 +1,12 @@
 """Tasks on the workers of dask.distributed, which the ``distributed`` extra brings."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from concurrent import futures
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, as_completed
 
 from stellarssl._utils.exceptions import InputError, StellarSSLError
 from stellarssl.survey._models import Models, load_models
@@ -17,7 +19,7 @@ _RETRIES = 2  # of a task that broke; one whose worker was lost is dask's to rep
 
 
 class Workers:
-    """Runs tasks on a dask cluster.
+    """Runs tasks on a dask cluster, with the methods of `Here`.
 
     Parameters
     ----------
@@ -31,49 +33,34 @@ class Workers:
         self._keys = {}
 
     def submit(self, key: Hashable, function: Callable, args: tuple, step: int) -> None:
-        """Add a task, as `Here.submit`.
-
-        Parameters
-        ----------
-        key : hashable
-            Its name.
-        function : callable
-            What is called.
-        args : tuple
-            With what.
-        step : int
-            Those of a higher step come first.
-        """
+        """Add a task, as `Here.submit`; raise StellarSSLError if the scheduler is lost."""
+        if self._client.status != "running":
+            raise _lost()
         future = self._client.submit(function, *args, pure=False, retries=_RETRIES, priority=step)
         self._keys[future.key] = key
         self._ending.add(future)
 
     def finished(self) -> Iterator[tuple[Hashable, object]]:
-        """Wait for tasks until there are none, as `Here.finished`.
-
-        Yields
-        ------
-        key : hashable
-            Of the task that ended.
-        result : object
-            What it returned, or a `Failure`.
-
-        Raises
-        ------
-        StellarSSLError
-            If the scheduler is lost.
-        """
+        """Yield as `Here.finished`; raise StellarSSLError if the scheduler is lost."""
         for future in self._ending:
-            if future.status not in ("finished", "error"):
-                raise StellarSSLError(
-                    "the dask scheduler was lost; what is finished stays, and the same command "
-                    "goes on"
-                )
-            error = future.exception() if future.status == "error" else None
-            yield (
-                self._keys.pop(future.key),
-                future.result() if error is None else Failure.of(error),
-            )
+            yield self._keys.pop(future.key), _result(future)
+
+
+def _result(future: Future) -> object:
+    if future.status == "error":
+        return Failure.of(future.exception())
+    if future.status != "finished":
+        raise _lost()
+    try:
+        return future.result()
+    except (OSError, futures.CancelledError, asyncio.CancelledError) as error:
+        raise _lost() from error
+
+
+def _lost() -> StellarSSLError:
+    return StellarSSLError(
+        "the dask scheduler was lost; what is finished stays, and the same command goes on"
+    )
 
 
 @contextmanager
@@ -97,26 +84,47 @@ def connected(parallel: object, models: Models) -> Iterator[Workers]:
     InputError
         If there is no such scheduler, or a worker without weights or library.
     """
+    with _quiet(), _client(parallel) as client:
+        _check(client, models)
+        yield Workers(client)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep dask's traceback of a lost scheduler, which ends in one error here, from the screen."""
+    logger = logging.getLogger("distributed.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _client(parallel: object) -> AbstractContextManager[Client]:
+    if isinstance(parallel, Client):
+        return nullcontext(parallel)
     if isinstance(parallel, int):
-        # the blocks' memory is bounded, and pages of a memory map count as a worker's own
-        with (
-            LocalCluster(
-                n_workers=parallel,
-                threads_per_worker=1,
-                memory_limit=0,
-                dashboard_address=":0",
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield _checked(client, models)
-    elif isinstance(parallel, Client):
-        yield _checked(parallel, models)
-    elif parallel == "current-scheduler":
-        yield _checked(_current(), models)
-    else:
-        with _client_of(parallel) as client:
-            yield _checked(client, models)
+        return _started(parallel)
+    if parallel == "current-scheduler":
+        return nullcontext(_current())
+    return _client_of(parallel)
+
+
+@contextmanager
+def _started(n_processes: int) -> Iterator[Client]:
+    # the blocks' memory is bounded, and pages of a memory map count as a worker's own
+    with (
+        LocalCluster(
+            n_workers=n_processes,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 def _current() -> Client:
@@ -137,13 +145,12 @@ def _client_of(address: object) -> Client:
         raise InputError("parallel", rule, address) from error
 
 
-def _checked(client: Client, models: Models) -> Workers:
+def _check(client: Client, models: Models) -> None:
     """Load the models on each worker that is there; those that come later load them when needed."""
     for address, error in client.run(_lacks, models).items():
         if error is not None:
             rule = f"must be found by every worker ({error})"
             raise InputError("encoder and library", rule, address)
-    return Workers(client)
 
 
 def _lacks(models: Models) -> str | None:

@@ -110,7 +110,7 @@ def workers(parallel: object, models: Models) -> AbstractContextManager:
     if parallel is None or (number and parallel == 1):
         return nullcontext(Here())
     if (number and parallel < 1) or isinstance(parallel, bool | float):
-        rule = "must be a number of processes, 'current-scheduler', an address or a dask Client"
+        rule = "must be 1 or more processes, 'current-scheduler', an address or a dask Client"
         raise InputError("parallel", rule, parallel)
     dask = require("stellarssl.survey._dask", "distributed", "distributed")
     return dask.connected(parallel, models)

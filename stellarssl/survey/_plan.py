@@ -205,7 +205,8 @@ def _known_folders(path: Path, asked: dict) -> dict[str, str]:
         for name in {**before, **asked}
         if before.get(name) != asked.get(name)
     ]
-    if changed:
+    begun = any((path.parent / folder).exists() for folder in folders.values())
+    if changed and begun:
         rule = f"holds a survey in which {', '.join(changed)}: choose another folder"
         raise InputError("output", rule, str(path.parent))
     return folders

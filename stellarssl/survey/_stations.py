@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
-from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLError
+from stellarssl._utils.exceptions import (
+    InputError,
+    MissingInputError,
+    OutputError,
+    StellarSSLError,
+)
 from stellarssl.cubes import read_cube
 from stellarssl.moments import MomentMaps, moment_maps, source_footprint
 from stellarssl.observe import Observation
@@ -82,10 +87,8 @@ def make_moments(recipe: Recipe, job: Job, view: View) -> Found | StellarSSLErro
 
     Parameters
     ----------
-    recipe : `Recipe`
-        What cubes share.
-    job : `Job`
-        The cube.
+    recipe, job
+        What cubes share, and the cube.
     view : `View`
         Which maps.
 
@@ -194,10 +197,8 @@ def make_masses(recipe: Recipe, job: Job, parts: list[Part]) -> StellarSSLError 
 
     Parameters
     ----------
-    recipe : `Recipe`
-        What cubes share.
-    job : `Job`
-        The cube.
+    recipe, job
+        What cubes share, and the cube.
     parts : list of tuple
         Of `make_moments`, of all views; their libraries have been observed.
 
@@ -236,10 +237,8 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
 
     Parameters
     ----------
-    recipe : `Recipe`
-        What cubes share.
-    job : `Job`
-        The cube.
+    recipe, job
+        What cubes share, and the cube.
 
     Returns
     -------
@@ -272,6 +271,8 @@ def _once(
     except StellarSSLError as error:
         if _is_output(error):
             return error
+        if _is_this_machines(error):
+            raise
         products, refused = [], error
     try:
         write_record(path, job.key, products, refused=None if refused is None else str(refused))
@@ -279,6 +280,12 @@ def _once(
     except StellarSSLError as error:
         return error
     return refused
+
+
+def _is_this_machines(error: StellarSSLError) -> bool:
+    """Tell whether another run may fare better: that is no refusal of the cube, to be recorded."""
+    resource = isinstance(error, InputError) and error.parameter in ("memory_limit", "n_threads")
+    return resource or isinstance(error, OutputError)
 
 
 def _is_output(error: StellarSSLError) -> bool:

@@ -14,6 +14,7 @@ from radio_beam import Beam
 from tqdm import tqdm
 
 from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl._utils.quantities import as_quantity
 from stellarssl.moments._plan import available_memory
 from stellarssl.pipeline import read_sources
 from stellarssl.survey._catalogue import Catalogue
@@ -112,6 +113,10 @@ def survey(  # noqa: PLR0913
     """
     if only_sources and positions is None:
         raise InputError("only_sources", "needs positions")
+    if n_segments is not None and n_segments < 1:
+        raise InputError("n_segments", "must be at least 1, or None", n_segments)
+    if memory_limit is not None and not isinstance(memory_limit, int):
+        memory_limit = as_quantity("memory_limit", memory_limit, u.byte)
     output = Path(output).absolute()
     options = {
         "tracer": tracer,

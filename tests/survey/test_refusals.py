@@ -1,6 +1,7 @@
 """What stops a survey: one sentence, and what is finished stays."""
 
 import errno
+import functools
 import os
 import resource
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from stellarssl._utils import optional
-from stellarssl._utils.exceptions import InputError, MissingDependencyError
+from stellarssl._utils.exceptions import InputError, MissingDependencyError, OutputError
 from stellarssl.cli import main
 from stellarssl.survey import _stations, survey
 from stellarssl.survey._lock import locked
@@ -23,8 +24,10 @@ from stellarssl.survey._lock import locked
         ({"velocity_range": "5 km/s"}, "velocity_range: must be two values"),
         ({"these": []}, "cubes: must name at least one cube"),
         ({"these": "near.fits"}, "cubes: must be a list of paths, not one; got 'near.fits'"),
-        ({"parallel": 0}, "parallel: must be a number of processes, .*; got 0"),
-        ({"parallel": 1.5}, "parallel: must be a number of processes, .*; got 1.5"),
+        ({"n_segments": 0}, "n_segments: must be at least 1, or None; got 0"),
+        ({"memory_limit": "lots"}, "memory_limit: must be a quantity .*; got 'lots'"),
+        ({"parallel": 0}, "parallel: must be 1 or more processes, .*; got 0"),
+        ({"parallel": 1.5}, "parallel: must be 1 or more processes, .*; got 1.5"),
         ({"parallel": "current-scheduler"}, "parallel: needs a dask Client in this process"),
         ({"parallel": "nonsense://"}, "parallel: must be the address of a dask scheduler"),
         ({"library": "nowhere.fits"}, "library: must name a library .* there is no such file"),
@@ -75,6 +78,33 @@ def test_another_survey_in_the_same_folder(run, cubes, stars, tmp_path):
     with pytest.raises(InputError, match=r"positions was catalogue .* and is catalogue"):
         run(these=cubes[:1], distance="140 pc", positions=stars[:2])
     assert sorted((tmp_path / "out").rglob("*")) == before
+
+
+def test_what_was_asked_may_be_mended_while_nothing_is_made(run, cubes):
+    with pytest.raises(InputError, match="parallel: "):
+        run(these=cubes[:1], distance="15 pc", parallel=0)
+    assert run(these=cubes[:1], distance="150 pc")["status"][0] == "ok"
+
+
+def test_too_little_memory_is_not_held_against_a_cube(run, cubes):
+    table = run(these=cubes[:1], memory_limit=1)
+    assert table["status"][0] == "failed"
+    assert "memory_limit: must be" in table["reason"][0]
+    assert run(these=cubes[:1])["status"][0] == "ok"
+
+
+def test_a_full_scratch_disk_is_not_held_against_a_cube(run, cubes, monkeypatch):
+    def full(*_, **__):
+        raise OutputError("scratch needs 2 MB; 1 MB are free")
+
+    monkeypatch.setattr(_stations, "moment_maps", full)
+    table = run(these=cubes[:1])
+    assert list(table["status", "reason"][0]) == [
+        "failed",
+        "OutputError: scratch needs 2 MB; 1 MB are free",
+    ]
+    monkeypatch.undo()
+    assert run(these=cubes[:1])["status"][0] == "ok"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"asked": 3}'])
@@ -143,10 +173,14 @@ def test_a_cube_that_changes_while_it_is_read(run, cubes, monkeypatch):
     assert run(these=cubes[:1])["status"][0] == "ok"
 
 
-def test_the_command(cubes, stars, models, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "stellarssl.survey.survey", lambda *args, **options: survey(*args, **options, **models)
-    )
+@pytest.fixture
+def small_models(models, monkeypatch):
+    """The command with these weights and library."""
+    monkeypatch.setattr("stellarssl.survey.survey", functools.partial(survey, **models))
+
+
+@pytest.mark.usefixtures("small_models")
+def test_the_command(cubes, stars, tmp_path, capsys):
     stars.write(tmp_path / "stars.ecsv")
     words = ["survey", *map(str, cubes[:2]), "--positions", str(tmp_path / "stars.ecsv")]
     words += ["--output", str(tmp_path / "out")]
@@ -159,10 +193,17 @@ def test_the_command(cubes, stars, models, tmp_path, monkeypatch, capsys):
     assert main([*words, "--processes", "2", "--scheduler", "tcp://x"]) == 2
 
 
-def test_the_command_says_that_a_cube_failed(cubes, models, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "stellarssl.survey.survey", lambda *args, **options: survey(*args, **options, **models)
-    )
+@pytest.mark.usefixtures("small_models")
+def test_the_command_says_that_no_cube_gave_maps(tmp_path, capsys):
+    nowhere = str(tmp_path / "nowhere.fits")
+    assert main(["survey", nowhere, "--output", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "cube: must be a file that is there" in said.out
+    assert said.err == "stellarssl: no cube gave maps; the reasons are in cubes.ecsv\n"
+
+
+@pytest.mark.usefixtures("small_models")
+def test_the_command_says_that_a_cube_failed(cubes, tmp_path, monkeypatch, capsys):
 
     def broken(*_, **__):
         raise RuntimeError("a bug")
