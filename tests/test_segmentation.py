@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -25,11 +26,11 @@ from stellarssl._utils.exceptions import (
 from stellarssl.encoder import Encoder
 from stellarssl.library import TokenStatistics
 from stellarssl.moments import MomentMaps, moment_maps
-from stellarssl.segmentation import PCASegmenter, label_polygons, label_regions
+from stellarssl.segmentation import PCASegmenter, _table, label_polygons, label_regions
 from stellarssl.segmentation._kinds import connected_pieces, find_kinds
 from stellarssl.segmentation._polygons import crtf_text
 from stellarssl.segmentation._table import pixel_areas, segment_table
-from stellarssl.segmentation._windows import blended_components, mirrored_beyond
+from stellarssl.segmentation._windows import blended_components, mirror_beyond
 
 KMS = u.km / u.s
 
@@ -329,7 +330,8 @@ def test_a_map_of_any_outline_is_continued_as_in_a_mirror():
     maps = rng.normal(size=(3, 30, 40))
     covered = np.zeros((30, 40), bool)
     covered[5:25, 10:35] = True
-    continued = mirrored_beyond(maps, covered)
+    continued = maps.copy()
+    mirror_beyond(continued, covered)
     np.testing.assert_array_equal(continued[:, covered], maps[:, covered])
     mirrored = np.pad(maps[:, 5:25, 10:35], ((0, 0), (5, 5), (10, 5)), mode="reflect")
     np.testing.assert_array_equal(continued, mirrored)
@@ -355,7 +357,7 @@ def test_pixel_areas_are_those_of_the_sphere(row):
     wcs.wcs.crpix = [20, 1]
     edges = np.radians([row - 0.5, row + 0.5])
     expected = np.radians(1) * np.diff(np.sin(edges))[0]
-    assert pixel_areas(wcs, (121, 40))[row, 7] == pytest.approx(expected, rel=1e-4)
+    assert pixel_areas(wcs, np.array([row]), np.array([7])) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_table_agrees_with_sums_by_hand():
@@ -516,6 +518,45 @@ def test_nothing_detected_is_no_segments_and_can_be_written(encoder, library, tm
     table = QTable.read(tmp_path / "segments.ecsv")
     assert table.colnames == result.table.colnames
     assert table["gas_mass"].unit == u.solMass
+
+
+def test_a_map_is_measured_a_few_rows_at_a_time(segmentation, monkeypatch):
+    counts = []
+
+    def counted(wcs, y, x):
+        counts.append(len(y))
+        return pixel_areas(wcs, y, x)
+
+    monkeypatch.setattr(_table, "_PIXELS", 1000)
+    monkeypatch.setattr(_table, "pixel_areas", counted)
+    labels = segmentation.labels
+    kinds = np.append(0, segmentation.table["kind"])[labels]
+    table = segment_table(labels, kinds, segmentation.components, blobs(), 140 * u.pc)
+    assert max(counts) <= 1000
+    assert sum(counts) == np.count_nonzero(labels)
+    for name in ("kind", "n_pixels", "mean_n_h", "sigma_v", "gas_mass", "component_2"):
+        np.testing.assert_allclose(table[name], segmentation.table[name], rtol=1e-12)
+
+
+def test_memory_grows_by_less_than_eighty_bytes_a_pixel(monkeypatch):
+    """28 of them are the result's, and 56 the float64 fields that the tile pixels are means of."""
+    monkeypatch.setattr(_table, "_PIXELS", 40_000)
+    rng = np.random.default_rng(5)
+    components = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    tokens = TokenStatistics(np.zeros((8, 8, 3)), components, np.array([[-30, 30]] * 3), "0")
+    encoder = PatchMeans()
+    encoder.sha256, encoder.name = "0", "means"
+    segmenter = PCASegmenter(encoder, SimpleNamespace(tokens=tokens, sha256="0"), step=32)
+    peaks = []
+    for side in (600, 1000):
+        v = ndimage.gaussian_filter(rng.normal(size=(side, side)), 8) * KMS
+        n_h = np.full(v.shape, 1e22) * u.cm**-2
+        maps = MomentMaps.from_maps(n_h=n_h, v_los=v, sigma_v=abs(v), wcs=sky(shape=v.shape))
+        tracemalloc.start()
+        segmenter.segment(maps)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 80 * (1000**2 - 600**2)
 
 
 # files

@@ -111,11 +111,18 @@ def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
         pieces[numbered > 0] = numbered[numbered > 0] + pieces.max()
     seeds = _by_size(pieces, min_pixels)
     islands = ndimage.label(kinds > 0)[0]
-    alone = (kinds > 0) & ~np.isin(islands, islands[seeds > 0])
+    alone = (kinds > 0) & ~_that_hold(islands, seeds)
     seeds[alone] = islands[alone] + seeds.max()
     seeds = _by_size(seeds, min_pixels)
-    reachable = (kinds > 0) & np.isin(islands, islands[seeds > 0])
+    reachable = (kinds > 0) & _that_hold(islands, seeds)
     return _by_size(_grown(seeds, reachable), 0)
+
+
+def _that_hold(islands: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Mark the islands with a seed somewhere."""
+    holds = np.zeros(islands.max(initial=0) + 1, dtype=bool)
+    holds[islands[seeds > 0]] = True
+    return holds[islands]
 
 
 def _by_size(labels: np.ndarray, min_pixels: float) -> np.ndarray:

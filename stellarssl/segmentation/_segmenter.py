@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import astropy.units as u
 import numpy as np
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area
-from reproject import reproject_interp
+from astropy.wcs.utils import pixel_to_pixel, proj_plane_pixel_area
+from scipy import ndimage
 
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError
 from stellarssl._utils.provenance import provenance
@@ -18,12 +18,12 @@ from stellarssl.moments import MomentMaps
 from stellarssl.segmentation._kinds import by_column, connected_pieces, find_kinds
 from stellarssl.segmentation._segmentation import Segmentation
 from stellarssl.segmentation._table import segment_table
-from stellarssl.segmentation._windows import WINDOW, blended_components, mirrored_beyond
-from stellarssl.tiles import GridMaps, tile_grid
+from stellarssl.segmentation._windows import WINDOW, blended_components, mirror_beyond
+from stellarssl.tiles import tile_grid
 
 __all__ = ["PCASegmenter"]
 
-_BAND = 512
+_BAND = 128  # rows that are brought back at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,30 +103,41 @@ class PCASegmenter:
         MissingInputError
             If the maps have no tracer.
         """
-        tokens = self.library.tokens
         distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
-        grid = tile_grid(maps, distance=distance)
-        extended = mirrored_beyond(grid.maps, grid.covered)
-        blended = blended_components(
-            extended, grid.detected, self.encoder, tokens, step=self.step, progress=progress
-        )
-        components = _on_map(blended, grid, maps)
-        beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(grid.wcs)).decompose().value
+        blended, wcs = self._blended(maps, distance, progress=progress)
+        components = _on_map(blended, wcs, maps)
+        del blended  # 16 bytes a pixel, which the clusters and the table can use
+        beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(wcs)).decompose().value
         kinds = find_kinds(components, self.n_segments, self.random_state)
         kinds = by_column(kinds, maps.n_hi.to_value(u.cm**-2))
-        patch = WINDOW // len(tokens.mean)
-        smallest = max(patch**2, beam) * (_pixel(grid.wcs) / _pixel(maps.wcs)).value
+        patch = WINDOW // len(self.library.tokens.mean)
+        smallest = max(patch**2, beam) * (_pixel(wcs) / _pixel(maps.wcs)).value
         labels = connected_pieces(kinds, smallest)
-        rgb = np.where(np.isfinite(components), np.clip(components, 0, 1), 1).transpose(1, 2, 0)
         table = segment_table(labels, kinds, components, maps, distance)
-        table.meta |= self._record(maps, grid, distance)
-        return Segmentation(np.ascontiguousarray(rgb), labels, components, maps.wcs, table)
+        table.meta |= self._record(maps, wcs, distance)
+        return Segmentation(_colours(components), labels, components, maps.wcs, table)
 
-    def _record(self, maps: MomentMaps, grid: GridMaps, distance: u.Quantity | None) -> dict:
+    def _blended(
+        self, maps: MomentMaps, distance: u.Quantity | None, *, progress: bool
+    ) -> tuple[np.ndarray, WCS]:
+        """Compute the components on tile pixels; the maps there are let go on return."""
+        grid = tile_grid(maps, distance=distance)
+        mirror_beyond(grid.maps, grid.covered)
+        blended = blended_components(
+            grid.maps,
+            grid.detected,
+            self.encoder,
+            self.library.tokens,
+            step=self.step,
+            progress=progress,
+        )
+        return blended, grid.wcs
+
+    def _record(self, maps: MomentMaps, wcs: WCS, distance: u.Quantity | None) -> dict:
         """Say where the segments came from."""
         record = {}
         if maps.beam is not None:
-            window = WINDOW * np.sqrt(_pixel(grid.wcs)).to_value(u.rad)
+            window = WINDOW * np.sqrt(_pixel(wcs)).to_value(u.rad)
             width = np.sqrt(maps.beam.major * maps.beam.minor).to_value(u.rad)
             record["beams_per_window"] = round(float(window / width), 2)
         return record | {
@@ -148,17 +159,30 @@ def _pixel(wcs: WCS) -> u.Quantity:
     return (proj_plane_pixel_area(wcs) * u.deg**2).to(u.sr)
 
 
-def _on_map(components: np.ndarray, grid: GridMaps, maps: MomentMaps) -> np.ndarray:
+def _on_map(components: np.ndarray, wcs: WCS, maps: MomentMaps) -> np.ndarray:
     """Bring components back to the pixels of the map; NaN where nothing is detected."""
-    back = np.empty((len(components), *maps.shape), dtype=np.float32)
+    back = np.full((len(components), *maps.shape), np.nan, dtype=np.float32)
+    found = maps.mask & np.isfinite(maps.v_los.value)
     for start in range(0, maps.shape[0], _BAND):
-        band = back[:, start : start + _BAND]
-        band[:] = reproject_interp(
-            (components, grid.wcs),
-            maps.wcs[start : start + _BAND],
-            shape_out=band.shape,
-            return_footprint=False,
-        )
-    found = maps.mask & np.isfinite(maps.v_los.value) & np.isfinite(back).all(axis=0)
-    back[:, ~found] = np.nan
+        y, x = np.nonzero(found[start : start + _BAND])
+        if y.size == 0:
+            continue
+        y += start
+        at = np.stack(pixel_to_pixel(maps.wcs, wcs, x, y)[::-1])
+        off_sky = ~np.isfinite(at).all(axis=0)
+        at[:, off_sky] = 0
+        # no more rows than these are turned to float64
+        first, last = max(int(at[0].min()), 0), int(at[0].max()) + 2
+        at[0] -= first
+        for target, part in zip(back, components[:, first:last].astype(float), strict=True):
+            values = ndimage.map_coordinates(part, at, order=1, mode="nearest")
+            target[y, x] = np.where(off_sky, np.nan, values)
+    back[:, ~np.isfinite(back).all(axis=0)] = np.nan
     return back
+
+
+def _colours(components: np.ndarray) -> np.ndarray:
+    """Show components as red, green and blue, white where there are none."""
+    rgb = np.ascontiguousarray(components.transpose(1, 2, 0))
+    np.clip(rgb, 0, 1, out=rgb)
+    return np.nan_to_num(rgb, copy=False, nan=1)

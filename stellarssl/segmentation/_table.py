@@ -13,7 +13,7 @@ from stellarssl.tiles import gas_mass
 
 __all__ = ["pixel_areas", "segment_table"]
 
-_BAND, _CHUNK = 256, 1 << 17  # rows, and pixels, whose directions are held at once
+_PIXELS = 1 << 17  # how many are measured at once
 
 
 def segment_table(
@@ -46,56 +46,75 @@ def segment_table(
     table : `~astropy.table.QTable`
         A row per label, as described in `~stellarssl.segmentation.Segmentation`.
     """
-    ids = np.arange(1, labels.max(initial=0) + 1)
-    where = np.flatnonzero(labels)
-    label = labels.flat[where] - 1
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(label, values, minlength=len(ids))
-
-    def measured(quantity: u.Quantity, unit: u.UnitBase) -> np.ndarray:
-        return quantity.to_value(unit).flat[where].astype(np.float64)
-
-    n_h = measured(maps.n_hi, u.cm**-2)
-    v, sigma = measured(maps.v_los, u.km / u.s), measured(maps.sigma_v, u.km / u.s)
-    pixel = pixel_areas(maps.wcs, maps.shape).flat[where]
-    weight = n_h * pixel
-    v_mean = total(weight * v) / total(weight)
-    # where noise left no line width, a pixel tells of the motion only
-    narrow = np.where(np.isfinite(sigma), weight, 0)
+    n, n_kinds = labels.max(initial=0), kinds.max(initial=0) + 1
+    v_zero = maps.v_los[labels > 0].mean() if n else 0 * u.km / u.s
+    sums, votes, peak = np.zeros((13, n)), np.zeros(n * n_kinds, dtype=int), np.zeros(n)
+    height = max(_PIXELS // labels.shape[1], 1)
+    for start in range(0, labels.shape[0], height):
+        y, x = np.nonzero(labels[start : start + height])
+        where = y + start, x
+        label = labels[where] - 1
+        n_h, summands = _summands(where, components, maps, v_zero)
+        sums += [np.bincount(label, values, minlength=n) for values in summands]
+        np.maximum.at(peak, label, n_h)
+        votes += np.bincount(label * n_kinds + kinds[where], minlength=len(votes))
+    n_pixels, pixel, weight, v, v2, narrow, inside = sums[:7]
     with np.errstate(invalid="ignore"):
-        inside = total(narrow * np.nan_to_num(sigma) ** 2) / total(narrow)
-    variance = total(weight * (v - v_mean[label]) ** 2) / total(weight) + inside
-    solid_angle = total(pixel) * u.sr
-    mean_n_h = total(weight) / total(pixel)
+        variance = np.maximum(v2 / weight - (v / weight) ** 2, 0) + inside / narrow
+    solid_angle, mean_n_h = pixel * u.sr, weight / pixel
     area = solid_angle * (np.nan * u.pc if distance is None else distance.to(u.pc)) ** 2 / u.sr
     mass = gas_mass(np.log10(mean_n_h).reshape(-1, 1, 1, 1), np.sqrt(area))
-    peak = np.zeros(len(ids))
-    np.maximum.at(peak, label, n_h)
-    n_pixels = total(np.ones(len(where)))
+    center = SkyCoord(*sums[7:10], representation_type="cartesian", frame="icrs").spherical
     return QTable(
         {
-            "id": ids,
-            "kind": _most_frequent(kinds.flat[where], label, len(ids)),
-            "skycoord": _centers(where, label, weight, len(ids), maps),
+            "id": np.arange(1, n + 1),
+            "kind": votes.reshape(n, n_kinds).argmax(axis=1),
+            "skycoord": SkyCoord(center.lon, center.lat, frame="icrs"),
             "n_pixels": n_pixels.astype(int),
             "solid_angle": solid_angle.to(u.arcmin**2),
             "area": Masked(area, mask=distance is None),
             "mean_n_h": mean_n_h * u.cm**-2,
             "peak_n_h": peak * u.cm**-2,
-            "v_los": v_mean * u.km / u.s,
+            "v_los": v / weight * u.km / u.s + v_zero,
             "sigma_v": np.sqrt(variance) * u.km / u.s,
             "gas_mass": Masked(mass, mask=distance is None),
         }
-        | {
-            f"component_{i}": total(component.flat[where]) / n_pixels
-            for i, component in enumerate(components, start=1)
-        }
+        | {f"component_{i}": total / n_pixels for i, total in enumerate(sums[10:], start=1)}
     )
 
 
-def pixel_areas(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
-    """Measure the solid angle of each pixel, whatever the projection.
+def _summands(
+    where: tuple[np.ndarray, np.ndarray],
+    components: np.ndarray,
+    maps: MomentMaps,
+    v_zero: u.Quantity,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the columns of pixels, and what a segment's measures are sums of."""
+    kms = u.km / u.s
+    y, x = where
+    n_h = (maps.moment0[where].astype(float) * maps.tracer.n_h_per_w).to_value(u.cm**-2)
+    v = (maps.v_los[where].astype(float) - v_zero).to_value(kms)
+    sigma = maps.sigma_v[where].to_value(kms).astype(float)
+    pixel = pixel_areas(maps.wcs, y, x)
+    weight = n_h * pixel
+    # where noise left no line width, a pixel tells of the motion only
+    narrow = np.where(np.isfinite(sigma), weight, 0)
+    directions = maps.wcs.pixel_to_world(x, y).icrs.cartesian.xyz.value
+    return n_h, [
+        np.ones(len(y)),
+        pixel,
+        weight,
+        weight * v,
+        weight * v**2,
+        narrow,
+        narrow * np.nan_to_num(sigma) ** 2,
+        *(weight * directions),
+        *components[:, y, x],
+    ]
+
+
+def pixel_areas(wcs: WCS, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Measure the solid angles of pixels, whatever the projection.
 
     Half the cross product of the directions' differences along the two diagonals.
 
@@ -103,44 +122,21 @@ def pixel_areas(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
     ----------
     wcs : `~astropy.wcs.WCS`
         Celestial.
-    shape : tuple of int
+    y, x : ndarray of int
         Rows and columns.
 
     Returns
     -------
     areas : ndarray
-        Shape ``shape``, sr. Pixels that reach over the rim of the sky have the area that they
-        have in the projection.
+        sr. Pixels that reach over the rim of the sky have the area that they have in the
+        projection.
     """
-    areas = np.full(shape, proj_plane_pixel_area(wcs) * (np.pi / 180) ** 2)
-    for start in range(0, shape[0], _BAND):
-        band = areas[start : start + _BAND]
-        y, x = np.mgrid[: band.shape[0] + 1, : shape[1] + 1] - 0.5
-        corners = wcs.pixel_to_world(x, y + start).cartesian.xyz.value
-        rising = corners[:, 1:, 1:] - corners[:, :-1, :-1]
-        falling = corners[:, 1:, :-1] - corners[:, :-1, 1:]
-        exact = np.linalg.norm(np.cross(rising, falling, axis=0), axis=0) / 2
-        np.copyto(band, exact, where=np.isfinite(exact))
-    return areas
-
-
-def _most_frequent(kinds: np.ndarray, label: np.ndarray, n: int) -> np.ndarray:
-    """Say which kind most pixels of each label are of."""
-    n_kinds = kinds.max(initial=0) + 1
-    counts = np.bincount(label * n_kinds + kinds, minlength=n * n_kinds)
-    return counts.reshape(n, n_kinds).argmax(axis=1)
-
-
-def _centers(
-    where: np.ndarray, label: np.ndarray, weight: np.ndarray, n: int, maps: MomentMaps
-) -> SkyCoord:
-    """Find the weighted mean directions of labels."""
-    sums = np.zeros((3, n))
-    for start in range(0, len(where), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        y, x = np.divmod(where[chunk], maps.shape[1])
-        directions = maps.wcs.pixel_to_world(x, y).icrs.cartesian.xyz.value
-        for axis, values in enumerate(directions):
-            sums[axis] += np.bincount(label[chunk], weight[chunk] * values, minlength=n)
-    center = SkyCoord(*sums, representation_type="cartesian", frame="icrs")
-    return SkyCoord(center.spherical.lon, center.spherical.lat, frame="icrs")
+    low_left, low_right, high_left, high_right = (
+        wcs.pixel_to_world(x + dx, y + dy).cartesian.xyz.value
+        for dy in (-0.5, 0.5)
+        for dx in (-0.5, 0.5)
+    )
+    rising, falling = high_right - low_left, low_right - high_left
+    exact = np.linalg.norm(np.cross(rising, falling, axis=0), axis=0) / 2
+    flat = proj_plane_pixel_area(wcs) * (np.pi / 180) ** 2
+    return np.where(np.isfinite(exact), exact, flat)

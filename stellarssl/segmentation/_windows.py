@@ -7,10 +7,12 @@ from stellarssl._utils.progress import progress as progress_bar
 from stellarssl.encoder import Encoder
 from stellarssl.library import TokenStatistics
 
-__all__ = ["WINDOW", "blended_components", "blending_kernel", "mirrored_beyond"]
+__all__ = ["WINDOW", "blended_components", "blending_kernel", "mirror_beyond"]
 
 WINDOW = 64
 """Side of a window, in tile pixels."""
+
+_BAND = 256  # rows whose mirror images are looked up at once
 
 
 def blended_components(
@@ -74,7 +76,8 @@ def blended_components(
             part = np.concatenate([value, weight[None]])[:, *inside]
             target += part[:, : target.shape[1], : target.shape[2]]
     with np.errstate(invalid="ignore"):
-        return sums[:3] / sums[3]
+        sums[:3] /= sums[3]
+    return sums[:3]
 
 
 def blending_kernel(n_patches: int) -> np.ndarray:
@@ -106,8 +109,8 @@ def blending_kernel(n_patches: int) -> np.ndarray:
     return np.maximum(1 - distance, 0) * np.sin(np.pi * middle / WINDOW) ** 2
 
 
-def mirrored_beyond(maps: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Continue a map beyond its outline, whatever its shape, as in a mirror.
+def mirror_beyond(maps: np.ndarray, covered: np.ndarray) -> None:
+    """Continue a map beyond its outline, in place, whatever its shape, as in a mirror.
 
     A pixel that is not covered takes the value of its mirror image in the nearest covered pixel, or
     where that is not covered either, of the nearest pixel itself. So windows at the rim see
@@ -116,32 +119,28 @@ def mirrored_beyond(maps: np.ndarray, covered: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     maps : ndarray
-        Shape (n, ny, nx).
+        Shape (n, ny, nx); what is not covered is overwritten.
     covered : ndarray of bool, shape (ny, nx)
         Where the map reaches; somewhere.
-
-    Returns
-    -------
-    maps : ndarray
-        Shape (n, ny, nx).
 
     Examples
     --------
     >>> covered = np.array([[True, True, True, False, False, False]])
-    >>> mirrored_beyond(np.arange(6)[None, None], covered).tolist()
+    >>> maps = np.arange(6)[None, None]
+    >>> mirror_beyond(maps, covered)
+    >>> maps.tolist()
     [[[0, 1, 2, 1, 0, 2]]]
     """
-    beyond = np.nonzero(~covered)
-    nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)[
-        :, *beyond
-    ]
-    image = 2 * nearest - np.array(beyond)
+    sources = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     limits = np.array(covered.shape)[:, None]
-    inside = ((image >= 0) & (image < limits)).all(axis=0)
-    inside[inside] = covered[*image[:, inside]]
-    maps = maps.copy()
-    maps[:, *beyond] = maps[:, *np.where(inside, image, nearest)]
-    return maps
+    for start in range(0, len(covered), _BAND):
+        y, x = np.nonzero(~covered[start : start + _BAND])
+        beyond = y + start, x
+        nearest = sources[:, *beyond]
+        image = 2 * nearest - np.array(beyond)
+        inside = ((image >= 0) & (image < limits)).all(axis=0)
+        inside[inside] = covered[*image[:, inside]]
+        maps[:, *beyond] = maps[:, *np.where(inside, image, nearest)]
 
 
 def _window(maps: np.ndarray, y: int, x: int) -> np.ndarray:
