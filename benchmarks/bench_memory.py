@@ -23,7 +23,7 @@ _SIDE = 512
 _DENSE = 4e9
 
 _RUN = """
-import json, resource, sys, time, warnings
+import json, sys, time, warnings
 warnings.simplefilter("ignore")
 import numpy as np
 from stellarssl import moment_maps, read_cube
@@ -36,7 +36,7 @@ elif work == "read":
     np.sum(cube.data)
 seconds = time.perf_counter() - start
 peak = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM"))
-print(json.dumps([seconds, peak / 1024]))
+print(json.dumps([seconds, peak * 1024 / 1e6]))
 """
 
 
@@ -119,9 +119,12 @@ def draw(rows, plot):
     for peaks, label in ((m1, "1 thread"), (m2, "2 threads")):
         right.semilogx(size, peaks, "o-", label=label)
     right.semilogx(size, base, "k--", label="imports and an open cube")
-    right.set_ylim(0, None)
-    for axis, name in ((left, "seconds"), (right, "peak resident memory / MB")):
-        axis.set(xlabel="cube / GB", ylabel=name)
+    limit = base.mean() + float(LIMIT.removesuffix(" MB"))
+    right.axhline(limit, color="gray", ls=":", label=f"the same and memory_limit = {LIMIT}")
+    right.set_ylim(0, 1.6 * limit)
+    for axis, name in ((left, "time / s"), (right, "peak resident memory / MB")):
+        axis.set(xlabel="cube / GB", ylabel=name, xticks=size, xticklabels=[f"{x:g}" for x in size])
+        axis.minorticks_off()
         axis.legend(frameon=False, fontsize="small")
     figure.savefig(plot, dpi=100)
 

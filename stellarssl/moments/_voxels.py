@@ -16,8 +16,8 @@ _MAPPED = 1 << 28
 _TOUCHED = 1 << 25
 """Bytes of a larger one that are touched before they are given back."""
 
-_AROUND = 1 << 16
-"""Bytes that the system maps beside those that are touched."""
+_AROUND = 1 << 21
+"""Bytes that the system maps beside those that are touched: since Linux 6.18 its largest page."""
 
 
 def read_block(array: object, channels: slice, rows: slice, columns: slice) -> np.ndarray:
@@ -123,8 +123,9 @@ class Voxels:
         """Return how much of a mapped file is mapped when a part is read."""
         if self.mapping is None:
             return 0
-        each = (rows.stop - rows.start) * self.shape[2] * np.dtype(self.cube.data.dtype).itemsize
-        return n_channels * (each + _AROUND)
+        row = self.shape[2] * np.dtype(self.cube.data.dtype).itemsize
+        each = (rows.stop - rows.start) * row + _AROUND
+        return n_channels * min(each, self.shape[1] * row)
 
     def _read(self, run: slice, rows: slice, columns: slice, block: np.ndarray) -> None:
         """Copy a part."""
