@@ -538,8 +538,8 @@ def test_a_map_is_measured_a_few_rows_at_a_time(segmentation, monkeypatch):
         np.testing.assert_allclose(table[name], segmentation.table[name], rtol=1e-12)
 
 
-def test_memory_grows_by_less_than_eighty_bytes_a_pixel(monkeypatch):
-    """28 of them are the result's, and 56 the float64 fields that the tile pixels are means of."""
+def test_memory_grows_by_less_than_a_hundred_bytes_a_pixel(monkeypatch):
+    """56 of them are float64 fields, 18 their means; batches of tile pixels are not all full."""
     monkeypatch.setattr(_table, "_PIXELS", 40_000)
     rng = np.random.default_rng(5)
     components = np.linalg.qr(rng.normal(size=(3, 3)))[0]
@@ -548,7 +548,7 @@ def test_memory_grows_by_less_than_eighty_bytes_a_pixel(monkeypatch):
     encoder.sha256, encoder.name = "0", "means"
     segmenter = PCASegmenter(encoder, SimpleNamespace(tokens=tokens, sha256="0"), step=32)
     peaks = []
-    for side in (600, 1000):
+    for side in (500, 1000):
         v = ndimage.gaussian_filter(rng.normal(size=(side, side)), 8) * KMS
         n_h = np.full(v.shape, 1e22) * u.cm**-2
         maps = MomentMaps.from_maps(n_h=n_h, v_los=v, sigma_v=abs(v), wcs=sky(shape=v.shape))
@@ -556,7 +556,7 @@ def test_memory_grows_by_less_than_eighty_bytes_a_pixel(monkeypatch):
         segmenter.segment(maps)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 80 * (1000**2 - 600**2)
+    assert peaks[1] - peaks[0] < 100 * (1000**2 - 500**2)
 
 
 # files
