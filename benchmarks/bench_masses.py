@@ -28,7 +28,7 @@ def _seconds(job):
 class Neighbors:
     """3,000 stars of 33 rows each, and 300 stars whose 333 rows are nearly alike."""
 
-    params = ((3000, 0.3), (300, 0.1))
+    params = (((3000, 0.3), (300, 0.1)),)
     param_names = ("stars_and_spread",)
     timeout = 600
 
