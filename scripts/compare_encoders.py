@@ -1,6 +1,7 @@
 """Say what training has brought: masses from trained and untrained features, block by block.
 
-R2 of log mass, pooled over the rows left out by star and by simulation, under the shipped reader.
+R2 of log mass, pooled over the rows left out by star and by simulation, under the shipped reader or
+one that is told the masses while it chooses its directions (``--reader``).
 The margin over the mean of untrained encoders is paired, and its 95 % interval is bootstrapped over
 stars.
 """
@@ -9,6 +10,10 @@ import argparse
 
 import astropy.units as u
 import numpy as np
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from stellarssl import Encoder, ReferenceLibrary
 from stellarssl.evaluate import folds, left_out_predictions
@@ -17,6 +22,13 @@ from stellarssl.observe import Observation, observe_maps
 
 SPLITS = ("star", "simulation")
 BLOCKS = ("cls", "mean", "centre")
+READERS = {
+    "shipped": lambda widths: MassEstimator(block_widths=widths),
+    "ridge": lambda _: make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11))),
+    "trees": lambda _: ExtraTreesRegressor(
+        200, min_samples_leaf=3, max_features=0.3, n_jobs=-1, random_state=0
+    ),
+}
 
 
 def seen(maps, beam):
@@ -29,12 +41,10 @@ def seen(maps, beam):
     return observe_maps(maps, observation)[0].astype(np.float32)
 
 
-def left_out(X, widths, log_mass, group, library):
+def left_out(X, reader, log_mass, group, library):
     """Predict every row without its star, and without its simulation."""
     return {
-        split: left_out_predictions(
-            MassEstimator(block_widths=widths), X, log_mass, group, folds(split, library)
-        )
+        split: left_out_predictions(reader, X, log_mass, group, folds(split, library))
         for split in SPLITS
     }
 
@@ -72,6 +82,7 @@ def main():
     parser.add_argument("--beam", type=float, default=0.0, help="FWHM in tile pixels")
     parser.add_argument("--views", type=int, default=8, choices=(1, 2, 4, 8))
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--reader", default="shipped", choices=READERS)
     options = parser.parse_args()
     library = ReferenceLibrary.default()
     depth = np.isclose(library.table["depth"].to_value(u.pc), 0.5)
@@ -93,9 +104,9 @@ def main():
     names = [(f"{block}@{width:g}",) for width in options.widths for block in BLOCKS]
     names += [tuple(f"{block}@{width:g}" for width in options.widths) for block in BLOCKS]
     for blocks in names:
-        widths = [trained.spec.width] * len(blocks)
+        reader = READERS[options.reader]([trained.spec.width] * len(blocks))
         ours, *theirs = (
-            left_out(each.select(*blocks), widths, log_mass, group, library) for each in features
+            left_out(each.select(*blocks), reader, log_mass, group, library) for each in features
         )
         for split in SPLITS:
             print(
