@@ -166,6 +166,7 @@ def test_batches_show_every_flame_once_in_a_pass(noise):
     assert not torch.equal(stream[:12], stream[12:24])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where there is one core
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_workers_do_not_change_the_order(noise, n_workers):
     def first_three(n, first):
