@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
 
 from stellarssl._utils.exceptions import InputError, OutputExistsError
 from stellarssl.encoder import DEFAULT_ENCODER, Encoder, EncoderSpec, Scaling, _weights
@@ -195,6 +196,23 @@ def test_packed_bfloat16_is_nearer_than_autocast(encoder):
         plain = model.forward_features(images)
         error = {name: (way(images) - plain).square().mean() for name, way in ways.items()}
     assert 0 < error["packed"] < error["eager"] < 1e-3 * plain.square().mean()
+
+
+@pytest.mark.parametrize("extra", [{"qk_norm": True}, {"init_values": 2.0}])
+def test_packing_keeps_what_else_a_block_does(extra):
+    """Without the norms of queries and keys, or layer scales, tokens would be others altogether."""
+    torch.manual_seed(0)
+    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    model = VisionTransformer(**sizes, num_classes=0, **extra).eval()
+    for name, parameter in model.named_parameters():
+        if "q_norm.weight" in name or "attn.qkv.weight" in name:
+            parameter.data.mul_(3.0)
+    images = torch.randn(2, 3, 16, 16)
+    ways = forwards(model, 16, torch.device("cpu"), "bfloat16")
+    with torch.inference_mode():
+        plain = model.forward_features(images)
+        for way in ways.values():
+            torch.testing.assert_close(way(images).float(), plain, rtol=0, atol=0.1)
 
 
 def test_without_onednn_the_network_runs_as_it_is(encoder, monkeypatch):
