@@ -1,5 +1,6 @@
 """The encoder: the contract of the weights, and what the features do not depend on."""
 
+import copy
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from stellarssl._utils.exceptions import InputError, OutputExistsError
 from stellarssl.encoder import DEFAULT_ENCODER, Encoder, EncoderSpec, Scaling, _weights
-from stellarssl.encoder._backends import faster_dtype, fastest_forward, forwards
+from stellarssl.encoder._backends import _StepwiseBlock, faster_dtype, fastest_forward, forwards
 
 
 def make_maps(n=3, seed=0):
@@ -196,6 +197,14 @@ def test_packed_bfloat16_is_nearer_than_autocast(encoder):
         plain = model.forward_features(images)
         error = {name: (way(images) - plain).square().mean() for name, way in ways.items()}
     assert 0 < error["packed"] < error["eager"] < 1e-3 * plain.square().mean()
+
+
+def test_a_block_in_steps_gives_the_same_tokens(encoder):
+    block, tokens = encoder._model.blocks[0], torch.randn(2, 69, 192)
+    with torch.inference_mode():
+        expected = block(tokens)
+        ours = _StepwiseBlock(copy.deepcopy(block))(tokens)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("extra", [{"qk_norm": True}, {"init_values": 2.0}])
