@@ -134,6 +134,13 @@ def test_missing_values_are_refused(encoder):
         encoder.embed(maps)
 
 
+def test_maps_that_are_read_only(encoder):
+    maps = make_maps(1)
+    expected = encoder.embed(maps, widths=(0.5,), n_views=1).array
+    maps.flags.writeable = False
+    np.testing.assert_array_equal(encoder.embed(maps, widths=(0.5,), n_views=1).array, expected)
+
+
 def test_options_that_cannot_be(encoder):
     with pytest.raises(InputError, match="n_views: must be 1, 2, 4 or 8; got 3"):
         encoder.embed(make_maps(1), n_views=3)
