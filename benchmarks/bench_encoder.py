@@ -1,12 +1,16 @@
-"""Images per second, beside timm's network as it is, in float32, in the same run."""
+"""Images per second beside timm's float32 in the same run, and what bfloat16 changes."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from stellarssl import Encoder
+from stellarssl import Encoder, ReferenceLibrary
 from stellarssl.encoder._backends import BATCH, forwards
+from stellarssl.library._library import embed_blocks
+from stellarssl.masses import MassReader
+from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS
 
 CPU, SIZE, REPEATS = torch.device("cpu"), 64, 5
 
@@ -64,3 +68,36 @@ class Embedding:
         return len(self.maps) / (time.perf_counter() - start)
 
     track_tiles_per_second.unit = "tiles/s"
+
+
+class Parity:
+    """What bfloat16 leaves of the library's tiles as they are: neighbours and masses."""
+
+    timeout = 1200
+
+    def setup_cache(self):
+        library = ReferenceLibrary.default()
+        encoder = Encoder.from_pretrained(device="cpu", dtype="bfloat16")
+        low = embed_blocks(encoder, library.maps, library.features.blocks)
+        return [self.read(replace(library, features=f)) for f in (library.features, low)]
+
+    def read(self, library):
+        """Return each tile's five nearest stars and its mass, from other clumps alone."""
+        reader = MassReader.fit(
+            library, n_neighbors=N_NEIGHBORS, n_components=N_COMPONENTS, scalars=True
+        )
+        masses = reader.masses
+        index = masses._search(masses._whitened, masses.clumps_)[1]  # noqa: SLF001
+        return np.sort(index[:, :5], axis=1), masses.left_out_
+
+    def track_tiles_with_the_same_neighbours(self, results):
+        (full, _), (low, _) = results
+        return 100 * (full == low).all(axis=1).mean()
+
+    track_tiles_with_the_same_neighbours.unit = "%"
+
+    def track_tiles_with_the_same_mass(self, results):
+        (_, full), (_, low) = results
+        return 100 * (np.abs(full - low) < 0.01).mean()
+
+    track_tiles_with_the_same_mass.unit = "%"

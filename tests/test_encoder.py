@@ -1,5 +1,6 @@
 """The encoder: the contract of the weights, and what the features do not depend on."""
 
+import copy
 import json
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
 
 from stellarssl._utils.exceptions import InputError, OutputExistsError
 from stellarssl.encoder import DEFAULT_ENCODER, Encoder, EncoderSpec, Scaling, _weights
-from stellarssl.encoder._backends import faster_dtype, fastest_forward, forwards
+from stellarssl.encoder._backends import _StepwiseBlock, faster_dtype, fastest_forward, forwards
 
 
 def make_maps(n=3, seed=0):
@@ -132,6 +134,13 @@ def test_missing_values_are_refused(encoder):
         encoder.embed(maps)
 
 
+def test_maps_that_are_read_only(encoder):
+    maps = make_maps(1)
+    expected = encoder.embed(maps, widths=(0.5,), n_views=1).array
+    maps.flags.writeable = False
+    np.testing.assert_array_equal(encoder.embed(maps, widths=(0.5,), n_views=1).array, expected)
+
+
 def test_options_that_cannot_be(encoder):
     with pytest.raises(InputError, match="n_views: must be 1, 2, 4 or 8; got 3"):
         encoder.embed(make_maps(1), n_views=3)
@@ -195,6 +204,31 @@ def test_packed_bfloat16_is_nearer_than_autocast(encoder):
         plain = model.forward_features(images)
         error = {name: (way(images) - plain).square().mean() for name, way in ways.items()}
     assert 0 < error["packed"] < error["eager"] < 1e-3 * plain.square().mean()
+
+
+def test_a_block_in_steps_gives_the_same_tokens(encoder):
+    block, tokens = encoder._model.blocks[0], torch.randn(2, 69, 192)
+    with torch.inference_mode():
+        expected = block(tokens)
+        ours = _StepwiseBlock(copy.deepcopy(block))(tokens)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("extra", [{"qk_norm": True}, {"init_values": 2.0}])
+def test_packing_keeps_what_else_a_block_does(extra):
+    """Without the norms of queries and keys, or layer scales, tokens would be others altogether."""
+    torch.manual_seed(0)
+    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    model = VisionTransformer(**sizes, num_classes=0, **extra).eval()
+    for name, parameter in model.named_parameters():
+        if "q_norm.weight" in name or "attn.qkv.weight" in name:
+            parameter.data.mul_(3.0)
+    images = torch.randn(2, 3, 16, 16)
+    ways = forwards(model, 16, torch.device("cpu"), "bfloat16")
+    with torch.inference_mode():
+        plain = model.forward_features(images)
+        for way in ways.values():
+            torch.testing.assert_close(way(images).float(), plain, rtol=0, atol=0.1)
 
 
 def test_without_onednn_the_network_runs_as_it_is(encoder, monkeypatch):

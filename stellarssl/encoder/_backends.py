@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from timm.layers import Mlp
+from timm.layers import Attention, DropPath, Mlp
+from timm.models.vision_transformer import Block
 from torch import nn
 
 from stellarssl.encoder._device import DTYPES, has_bfloat16_unit
@@ -13,8 +14,9 @@ from stellarssl.encoder._device import DTYPES, has_bfloat16_unit
 __all__ = ["BATCH", "faster_dtype", "fastest_forward", "forwards"]
 
 BATCH = 64
-"""Images at once for which weights are packed; more fall out of the processor's cache."""
+"""Images at once for which weights are packed; speed is much the same from 32 to 128."""
 
+_FEW_TOKENS = 256  # up to about here torch's fused attention in bfloat16 is slower than its steps
 _TRIAL = 16
 _TRIED: dict[tuple, str] = {}  # one trial a process: networks of a size give the same digits
 
@@ -95,7 +97,8 @@ def forwards(model: nn.Module, size: int, device: torch.device, dtype: str) -> d
     ways : dict of str to callable
         ``"eager"``, and ``"packed"`` on a processor for which oneDNN can do it: weights laid out
         for the processor once, bias and GELU worked into the products, and with bfloat16 the
-        residuals, norms and sums in float32. In float32 all ways agree within rounding.
+        residuals, norms and sums in float32, attention in steps. In float32 all ways agree within
+        rounding.
     """
     low = dtype == "bfloat16"
 
@@ -146,10 +149,33 @@ class _PackedLinear(nn.Module):
         )
 
 
+class _StepwiseBlock(nn.Module):
+    """A plain block taken over: attention in steps, and residuals added in place."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
+        self.qkv, self.proj, self.n_heads = block.attn.qkv, block.attn.proj, block.attn.num_heads
+        for parameter in self.qkv.parameters():
+            parameter.data[: len(parameter) // 3] *= block.attn.scale  # those of the queries
+
+    def forward(self, x: torch.Tensor, **_masks: None) -> torch.Tensor:
+        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.n_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).contiguous()
+        weights = (query @ key.mT).softmax(dim=-1)
+        x = x.add_(self.proj((weights @ value).transpose(1, 2).flatten(2)))
+        return x.add_(self.mlp(self.norm2(x)))
+
+
 def _packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Copy a network with its linear layers packed, and GELU done where the product is."""
     model = copy.deepcopy(model)
-    n_rows = BATCH * (model.num_prefix_tokens + model.patch_embed.num_patches)
+    n_tokens = model.num_prefix_tokens + model.patch_embed.num_patches
+    n_rows = BATCH * n_tokens
+    if dtype == torch.bfloat16 and n_tokens <= _FEW_TOKENS:
+        for i, block in enumerate(model.blocks):
+            if _is_plain_block(block):
+                model.blocks[i] = _StepwiseBlock(block)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Linear:
@@ -158,6 +184,15 @@ def _packed(model: nn.Module, dtype: torch.dtype) -> nn.Module:
             module.fc1.then = "gelu"
             module.act = nn.Identity()
     return model
+
+
+def _is_plain_block(block: nn.Module) -> bool:
+    """Tell whether a block of timm has nothing beside norms, attention and perceptron."""
+    if type(block) is not Block or type(block.attn) is not Attention:
+        return False
+    known = {block.norm1, block.norm2, block.mlp, block.attn, block.attn.qkv, block.attn.proj}
+    others = {*block.children(), *block.attn.children()} - known
+    return all(isinstance(child, nn.Identity | nn.Dropout | DropPath) for child in others)
 
 
 def _is_exact_gelu(layer: nn.Module) -> bool:

@@ -351,7 +351,7 @@ class Encoder:
     def _batches(self, maps: np.ndarray, size: int, *, show: bool) -> Iterator[torch.Tensor]:
         """Scale the maps, a batch at a time."""
         for start in progress_bar(range(0, len(maps), size), "embedding", show=show):
-            batch = torch.from_numpy(maps[start : start + size]).to(self.device)
+            batch = torch.tensor(maps[start : start + size], device=self.device)
             yield self.spec.scaling(batch)
 
     def _pooled_views(self, images: torch.Tensor, n_pixels: int, n_views: int) -> torch.Tensor:
