@@ -1,7 +1,9 @@
 """A cube's values on their way to the compiled loops: viewed where they lie, or copied."""
 
 import mmap
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -61,19 +63,24 @@ class Voxels:
         The file behind the values, where it is large and mapped read-only. Its pages would count as
         this process's memory, which would then grow with the cube: they are given back as soon
         as they are read. The system goes on caching them.
+    file : `~pathlib.Path` or None
+        The same file, where its place is known and the values are plain floats: they are then read
+        from it, not through the mapping, which takes half as long as giving pages back.
     """
 
     cube: Cube
     factor: np.ndarray
     silent: np.ndarray
     mapping: mmap.mmap | None
+    file: Path | None
 
     @classmethod
     def of(cls, cube: Cube, efficiency: float) -> "Voxels":
         """Take a cube's values, to be divided by an efficiency."""
         silent = ~np.isfinite(cube.kelvin_factor)
         factor = np.where(silent, 1.0, cube.kelvin_factor / efficiency)
-        return cls(cube, factor, silent, _mapping(cube.data))
+        mapping = _mapping(cube.data)
+        return cls(cube, factor, silent, mapping, _file(cube, mapping))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -106,11 +113,11 @@ class Voxels:
         wanted = np.concatenate([np.arange(run.start, run.stop) for run in runs])
         view = view_of(self.cube.data, slice(0, self.shape[0]), rows, columns)
         plain = view is not None and self.cube.valid is None and not self.silent[wanted].any()
-        if plain and self._touched(wanted.size, rows) <= _TOUCHED:
+        if plain and self.file is None and self._touched(wanted.size, rows) <= _TOUCHED:
             return view, wanted
-        block = np.empty(
-            (wanted.size, rows.stop - rows.start, columns.stop - columns.start), np.float32
-        )
+        shape = wanted.size, rows.stop - rows.start, columns.stop - columns.start
+        # As in the file: what is made of the block swaps bytes on the way.
+        block = np.empty(shape, np.float32 if self.file is None else self.cube.data.dtype)
         end = 0
         for run in runs:
             start, end = end, end + run.stop - run.start
@@ -130,13 +137,15 @@ class Voxels:
     def _read(self, run: slice, rows: slice, columns: slice, block: np.ndarray) -> None:
         """Copy a part."""
         step = len(block)
-        if self.mapping is not None:
+        if self.mapping is not None and self.file is None:
             step = max(_TOUCHED // self._touched(1, rows), 1)
         for start in range(0, len(block), step):
             part = block[start : start + step]
             channels = slice(run.start + start, run.start + start + len(part))
             view = view_of(self.cube.data, channels, rows, columns)
-            if view is None:
+            if self.file is not None:
+                self._read_file(view, part)
+            elif view is None:
                 part[:] = read_block(self.cube.data, channels, rows, columns)
             else:
                 copy(view, part.view(np.uint32))
@@ -144,9 +153,19 @@ class Voxels:
             if self.cube.valid is not None:
                 part[read_block(self.cube.valid, channels, rows, columns) == 0] = np.nan
 
+    def _read_file(self, view: View, part: np.ndarray) -> None:
+        """Copy a part from the file; rows that follow each other in it, at once."""
+        if part.shape[2] == view.row:
+            part = part.reshape(len(part), 1, -1)
+        at = np.arange(len(part))[:, None] * view.channel + np.arange(part.shape[1]) * view.row
+        offsets = _start(self.cube.data, self.mapping) + 4 * (view.first + at)
+        with self.file.open("rb", buffering=0) as file:
+            for line, offset in zip(part.reshape(offsets.size, -1), offsets.flat, strict=True):
+                os.preadv(file.fileno(), [line], offset)
+
     def release(self) -> None:
         """Give a mapped file's pages back."""
-        if self.mapping is not None:
+        if self.mapping is not None and self.file is None:
             self.mapping.madvise(mmap.MADV_DONTNEED)
 
 
@@ -158,3 +177,17 @@ def _mapping(array: object) -> mmap.mmap | None:
     while isinstance(array, np.ndarray):
         array = array.base
     return array if isinstance(array, mmap.mmap) and hasattr(array, "madvise") else None
+
+
+def _start(array: np.ndarray, mapping: mmap.mmap) -> int:
+    """Return where in a mapped file an array begins, in bytes."""
+    return array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+
+
+def _file(cube: Cube, mapping: mmap.mmap | None) -> Path | None:
+    """Return the path of the file that is mapped as a whole, if the values are plain floats."""
+    stamp = cube.origin.stamp
+    if mapping is None or stamp is None or not hasattr(os, "preadv"):
+        return None
+    plain = view_of(cube.data, slice(0, None), slice(0, None)) is not None
+    return stamp.path if plain and stamp.state[0][0] == len(mapping) else None
