@@ -27,7 +27,7 @@ _N_SUMS = 11
 _FIRST, _PEAK, _TOTAL, _WEIGHTED, _SQUARED, _Q0, _Q1, _Q2, _Q3, _Q4 = (
     np.uint64(k * _SPAN) for k in range(1, _N_SUMS)
 )
-# The rows of a group: four channels of values, then four of noise; and those of its flags, by eights.
+# The rows of a group: four channels of values, then four of noise; of its flags, by eights.
 _ROW1, _ROW2, _ROW3, _ROW4, _ROW5, _ROW6, _ROW7 = (np.uint64(k * _SPAN) for k in range(1, 8))
 _EIGHT1, _EIGHT2, _EIGHT3 = (np.uint64(k * _SPAN // 8) for k in range(1, 4))
 
