@@ -28,4 +28,4 @@ def progress(
     items : iterator
         The same items.
     """
-    return tqdm(items, desc=label, total=total, disable=not show, leave=False)
+    return tqdm(items, desc=label, total=total, leave=False) if show else iter(items)

@@ -4,7 +4,6 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area
 
 from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
@@ -86,7 +85,8 @@ def beam_pixels(cube: Cube) -> float:
     if cube.beam is None:
         return 1.0
     width = np.sqrt((cube.beam.major * cube.beam.minor).to_value(u.deg**2))
-    return max(float(width / np.sqrt(proj_plane_pixel_area(cube.wcs))), 1.0)
+    area = abs(np.linalg.det(cube.wcs.pixel_scale_matrix))
+    return max(float(width / np.sqrt(area)), 1.0)
 
 
 def _extents(

@@ -347,8 +347,8 @@ def _assemble(
         "sigma_v": image["e_sigma_v"] << _KMS,
     }
     if tracer is not None:
-        column = (errors["moment0"] * tracer.n_h_per_w).to(u.cm**-2)
-        errors["n_hi"] = column.astype(np.float32)
+        column = image["e_moment0"] * tracer.n_h_per_w.value
+        errors["n_hi"] = column.astype(np.float32) << u.cm**-2
     return MomentMaps(
         moment0=image["moment0"] << k_kms,
         v_los=image["v_los"] << _KMS,

@@ -223,7 +223,7 @@ def make_plan(
 
 def _block_shape(pixels: int, n_v: int, n_y: int, n_x: int, margin: int) -> tuple[int, int]:
     """Return rows and columns of a block that holds some pixels, margins included."""
-    rows = min(pixels // n_x, max(_BLOCK // (n_v * n_x), 8 * margin, 1) + 2 * margin, n_y)
+    rows = min(pixels // n_x, max(_BLOCK // (n_v * n_x), 16 * margin, 1) + 2 * margin, n_y)
     if rows >= min(6 * margin + 1, n_y):
         if rows == n_y:
             return rows, n_x

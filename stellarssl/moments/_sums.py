@@ -2,7 +2,7 @@
 
 Every loop runs along contiguous memory and writes to one array, so that it is vectorised; four
 channels are added at once, so that the sums are seldom fetched. The mask is sparse: where none of
-32 pixels has signal in four channels, nothing is added.
+eight pixels has signal in four channels, nothing is added.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ ZERO, INFINITY, NAN = (np.float32(x) for x in (0, np.inf, np.nan))
 
 # Pixels of a batch, whose sums stay in the processor's cache, and of its smallest part; channels
 # that are added at once.
-_BATCH, _LANES, _GROUP = 2048, 32, 4
+_BATCH, _LANES, _GROUP = 4096, 8, 4
 
 # The sums of a batch are this far apart: not by a power of two, which caches cannot hold. Indices
 # are unsigned, or else the compiled code looks for negative ones.
@@ -27,8 +27,9 @@ _N_SUMS = 11
 _FIRST, _PEAK, _TOTAL, _WEIGHTED, _SQUARED, _Q0, _Q1, _Q2, _Q3, _Q4 = (
     np.uint64(k * _SPAN) for k in range(1, _N_SUMS)
 )
-# The rows of a group: four channels of values, then four of noise.
-_ROW1, _ROW2, _ROW3, _ROW4, _ROW5, _ROW6, _ROW7 = (np.uint64(k * _BATCH) for k in range(1, 8))
+# The rows of a group: four channels of values, then four of noise; of its flags, by eights.
+_ROW1, _ROW2, _ROW3, _ROW4, _ROW5, _ROW6, _ROW7 = (np.uint64(k * _SPAN) for k in range(1, 8))
+_EIGHT1, _EIGHT2, _EIGHT3 = (np.uint64(k * _SPAN // 8) for k in range(1, 4))
 
 _BLANK = np.uint32(0xFFFFFFFF)  # the bits of a NaN
 
@@ -87,22 +88,28 @@ def moments(data, mask, sigma, factors, axis, kappa, out):  # noqa: ANN001
         Set to `IMAGES`; NaN where the mask holds nothing.
     """
     n_channels = factors[0].size
+    # A number that is not known beforehand, or else the loop is unrolled, not vectorised.
+    lanes = np.uint64(min(_LANES, out.shape[2]))
     terms = np.zeros((3, n_channels + _GROUP))
     terms[0, :n_channels], terms[1, :n_channels] = factors
     terms[2, :n_channels] = axis[0]
-    words = np.empty(2 * _GROUP * _BATCH, np.uint32)
-    kept = np.empty(_GROUP * _BATCH, np.uint8)
+    words = np.empty(2 * _GROUP * _SPAN, np.uint32)
+    kept = np.empty(_GROUP * _SPAN, np.uint8)
     sums = np.empty(_N_SUMS * _SPAN)
+    parts = np.empty(_BATCH // _LANES, np.uint64)
     for y in range(out.shape[1]):
         for start in range(0, out.shape[2], _BATCH):
             size = min(_BATCH, out.shape[2] - start)
-            sums[:] = 0.0
-            sums[_PEAK : _PEAK + _SPAN] = -np.inf
-            words[:] = _BLANK
-            kept[:] = 0
+            used = size + _LANES
+            sums.reshape((_N_SUMS, _SPAN))[:, :used] = 0.0
+            sums[_PEAK : _PEAK + used] = -np.inf
+            words.reshape((2 * _GROUP, _SPAN))[:, :used] = _BLANK
+            kept.reshape((_GROUP, _SPAN))[:, :used] = 0
             for v in range(0, n_channels, _GROUP):
                 if _fetch(data, mask, sigma, n_channels, v, y, start, size, words, kept):
-                    _add(words.view(np.float32), kept, terms[:, v : v + _GROUP], size, sums)
+                    n_parts = _with_signal(kept.view(np.uint64), size, parts)
+                    group = terms[:, v : v + _GROUP]
+                    _add(words.view(np.float32), parts[:n_parts], lanes, group, sums)
             _finish(sums, axis, kappa, out[:, y, start : start + size])
 
 
@@ -112,7 +119,7 @@ def _fetch(data, mask, sigma, n_channels, group, y, start, size, words, kept):  
     anything = False
     for row in range(_GROUP):
         v = group + row
-        here = slice(row * _BATCH, row * _BATCH + size)
+        here = slice(row * _SPAN, row * _SPAN + size)
         m = mask.first + v * mask.channel + y * mask.row + start
         if v < n_channels and _copy(mask.flat[m : m + size], kept[here]):
             anything = True
@@ -123,7 +130,7 @@ def _fetch(data, mask, sigma, n_channels, group, y, start, size, words, kept):  
             kept[here] = 0
         if v < n_channels and (sigma.channel != 0 or group == 0):
             s = sigma.first + v * sigma.channel + y * sigma.row + start
-            load(sigma.flat[s : s + size], sigma.swapped, words[(_GROUP + row) * _BATCH :])
+            load(sigma.flat[s : s + size], sigma.swapped, words[(_GROUP + row) * _SPAN :])
     return anything
 
 
@@ -149,20 +156,23 @@ def _take(bits, swapped, kept, words):  # noqa: ANN001
 
 
 @compiled
-def _add(value, kept, terms, size, sums):  # noqa: ANN001
-    """Add a group of channels to the sums of a batch."""
-    lanes = np.uint64(_LANES)
+def _with_signal(flags, size, parts):  # noqa: ANN001, ANN202
+    """List where the parts of a batch begin that have signal in a group; return how many."""
+    n = 0
+    for part in range(np.uint64(-(-size // _LANES))):
+        parts[n] = part * np.uint64(_LANES)
+        union = flags[part] | flags[part + _EIGHT1] | flags[part + _EIGHT2] | flags[part + _EIGHT3]
+        n += union != 0  # as likely as not: no branch
+    return n
+
+
+@compiled
+def _add(value, parts, lanes, terms, sums):  # noqa: ANN001
+    """Add a group of channels to the sums of some parts of a batch."""
     f0, f1, f2, f3 = terms[0, 0], terms[0, 1], terms[0, 2], terms[0, 3]
     s0, s1, s2, s3 = terms[1, 0], terms[1, 1], terms[1, 2], terms[1, 3]
     u0, u1, u2, u3 = terms[2, 0], terms[2, 1], terms[2, 2], terms[2, 3]
-    for part in range(np.uint64(-(-size // _LANES))):
-        start = part * lanes
-        union = np.uint8(0)
-        for i in range(lanes):
-            p = start + i
-            union |= kept[p] | kept[p + _ROW1] | kept[p + _ROW2] | kept[p + _ROW3]
-        if union == 0:
-            continue
+    for start in parts:
         for i in range(lanes):
             p = start + i
             light = sums[p + _TOTAL], sums[p + _WEIGHTED], sums[p + _SQUARED]

@@ -1,7 +1,9 @@
 """A cube's values on their way to the compiled loops: viewed where they lie, or copied."""
 
 import mmap
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +15,7 @@ __all__ = ["Voxels", "read_block"]
 _MAPPED = 1 << 28
 """Bytes of a mapped file that may stay in this process's memory."""
 
-_TOUCHED = 1 << 25
+_TOUCHED = 1 << 24
 """Bytes of a larger one that are touched before they are given back."""
 
 _AROUND = 1 << 21
@@ -61,19 +63,24 @@ class Voxels:
         The file behind the values, where it is large and mapped read-only. Its pages would count as
         this process's memory, which would then grow with the cube: they are given back as soon
         as they are read. The system goes on caching them.
+    file : `~pathlib.Path` or None
+        The same file, where its place is known and the values are plain floats: whole rows are read
+        from it, which takes half as long as mapping them and giving pages back.
     """
 
     cube: Cube
     factor: np.ndarray
     silent: np.ndarray
     mapping: mmap.mmap | None
+    file: Path | None
 
     @classmethod
     def of(cls, cube: Cube, efficiency: float) -> "Voxels":
         """Take a cube's values, to be divided by an efficiency."""
         silent = ~np.isfinite(cube.kelvin_factor)
         factor = np.where(silent, 1.0, cube.kelvin_factor / efficiency)
-        return cls(cube, factor, silent, _mapping(cube.data))
+        mapping = _mapping(cube.data)
+        return cls(cube, factor, silent, mapping, _file(cube, mapping))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -108,13 +115,17 @@ class Voxels:
         plain = view is not None and self.cube.valid is None and not self.silent[wanted].any()
         if plain and self._touched(wanted.size, rows) <= _TOUCHED:
             return view, wanted
-        block = np.empty(
-            (wanted.size, rows.stop - rows.start, columns.stop - columns.start), np.float32
-        )
+        shape = wanted.size, rows.stop - rows.start, columns.stop - columns.start
+        whole = self.file is not None and shape[2] == self.shape[2]
+        # As in the file: what is made of the block swaps bytes on the way.
+        block = np.empty(shape, self.cube.data.dtype if whole else np.float32)
         end = 0
         for run in runs:
             start, end = end, end + run.stop - run.start
-            self._read(run, rows, columns, block[start:end])
+            if whole:
+                self._read(run, rows, block[start:end])
+            else:
+                self._copy(run, rows, columns, block[start:end])
         block[self.silent[wanted]] = np.nan
         each = (slice(0, n) for n in block.shape)
         return view_of(block, *each), np.arange(wanted.size)
@@ -127,7 +138,15 @@ class Voxels:
         each = (rows.stop - rows.start) * row + _AROUND
         return n_channels * min(each, self.shape[1] * row)
 
-    def _read(self, run: slice, rows: slice, columns: slice, block: np.ndarray) -> None:
+    def _read(self, run: slice, rows: slice, block: np.ndarray) -> None:
+        """Read whole rows from the file."""
+        first = self.cube.data.ctypes.data - np.frombuffer(self.mapping, np.uint8).ctypes.data
+        _, n_y, n_x = self.shape
+        with self.file.open("rb", buffering=0) as file:
+            for v, channel in zip(range(run.start, run.stop), block, strict=True):
+                os.preadv(file.fileno(), [channel], first + 4 * n_x * (n_y * v + rows.start))
+
+    def _copy(self, run: slice, rows: slice, columns: slice, block: np.ndarray) -> None:
         """Copy a part."""
         step = len(block)
         if self.mapping is not None:
@@ -158,3 +177,12 @@ def _mapping(array: object) -> mmap.mmap | None:
     while isinstance(array, np.ndarray):
         array = array.base
     return array if isinstance(array, mmap.mmap) and hasattr(array, "madvise") else None
+
+
+def _file(cube: Cube, mapping: mmap.mmap | None) -> Path | None:
+    """Return the path of the file that is mapped as a whole, if the values are plain floats."""
+    stamp = cube.origin.stamp
+    if mapping is None or stamp is None or not hasattr(os, "preadv"):
+        return None
+    plain = view_of(cube.data, slice(0, None), slice(0, None)) is not None
+    return stamp.path if plain and stamp.state[0][0] == len(mapping) else None

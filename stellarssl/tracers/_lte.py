@@ -12,6 +12,10 @@ N_H_PER_W_UNIT = u.cm**-2 / (u.K * u.km / u.s)
 BACKGROUND = 2.725 * u.K
 """Temperature of the cosmic background (Fixsen 2009)."""
 
+# Plain numbers: converting the constants takes a millisecond.
+_KELVIN_SECONDS = (h / k_B).to_value(u.K * u.s)
+_ERG_SECONDS = h.cgs.value
+
 
 def radiation_contrast(frequency: u.Quantity, excitation_temperature: u.Quantity) -> u.Quantity:
     r"""Return how bright an opaque line is against the cosmic background.
@@ -89,9 +93,8 @@ def lte_column(
     9.927e+14 s / (K km cm2)
     """
     temperature = excitation_temperature.to_value(u.K)
-    energy = (h / k_B).to_value(u.K * u.s)
-    line = energy * frequency.to_value(u.Hz)
-    level = energy * rotation.to_value(u.Hz)
+    line = _KELVIN_SECONDS * frequency.to_value(u.Hz)
+    level = _KELVIN_SECONDS * rotation.to_value(u.Hz)
     # Levels up to 40 kT: the rest of the sum is below exp(-40).
     j = np.arange(int(np.sqrt(40 * temperature / level)) + 10)
     partition = np.sum((2 * j + 1) * np.exp(-level * j * (j + 1) / temperature))
@@ -99,6 +102,6 @@ def lte_column(
     contrast = radiation_contrast(frequency, excitation_temperature).value
     # Gaussian units: 1 D = 1e-18 esu cm, and esu^2 = erg cm.
     strength = (dipole * 1e-18) ** 2 * upper / (2 * upper + 1)
-    per_kms = 3 * h.cgs.value / (8 * np.pi**3 * strength) * 1e5
+    per_kms = 3 * _ERG_SECONDS / (8 * np.pi**3 * strength) * 1e5
     boltzmann = np.exp(level * upper * (upper + 1) / temperature) / np.expm1(line / temperature)
     return per_kms * partition / (2 * upper + 1) * boltzmann / contrast * N_H_PER_W_UNIT

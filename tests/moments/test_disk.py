@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from stellarssl import moment_maps, read_cube
 from stellarssl._utils.exceptions import ChangedInputError, OutputError
 from stellarssl.cli import main
-from stellarssl.moments import _pass
+from stellarssl.moments import _pass, _voxels
+from stellarssl.moments._voxels import Voxels
 
 
 @pytest.fixture
@@ -44,6 +46,36 @@ def test_changed_while_the_last_block_is_read(path, monkeypatch):
     monkeypatch.setattr(_pass, "_moments", change)
     with pytest.raises(ChangedInputError, match="changed since it was opened"):
         moment_maps(path, n_threads=1)
+
+
+@pytest.mark.parametrize("columns", [slice(0, 56), slice(7, 40)])
+def test_large_file_is_read_where_its_values_are(path, monkeypatch, columns):
+    """A file of any size counts as large, after another HDU."""
+    fits.HDUList(
+        [fits.PrimaryHDU(np.ones(999)), fits.ImageHDU(*fits.getdata(path, header=True))]
+    ).writeto(path, overwrite=True)
+    monkeypatch.setattr(_voxels, "_MAPPED", 1)
+    monkeypatch.setattr(_voxels, "_TOUCHED", 1)
+    voxels = Voxels.of(read_cube(path), 1.0)
+    assert voxels.file == path
+    channels, rows = [slice(3, 9), slice(40, 64)], slice(5, 31)
+    view, which = voxels.view(channels, rows, columns)
+    values = view.flat.view(">f4" if view.swapped else "=f4").reshape(len(which), 26, -1)
+    truth = np.concatenate([fits.getdata(path, 1)[part] for part in channels])
+    np.testing.assert_array_equal(values, truth[:, rows, columns])
+
+
+def test_large_file_gives_the_same_moments(path, monkeypatch):
+    maps = [moment_maps(path)]
+    monkeypatch.setattr(_voxels, "_MAPPED", 1)
+    monkeypatch.setattr(_voxels, "_TOUCHED", 1)
+    maps += [
+        moment_maps(path, n_threads=n, memory_limit=limit)
+        for n, limit in ((1, "9 MB"), (2, "1 MB"))
+    ]
+    for other in maps[1:]:
+        for name in ("moment0", "v_los", "sigma_v", "noise", "moment0_limit"):
+            np.testing.assert_array_equal(getattr(maps[0], name), getattr(other, name))
 
 
 @pytest.fixture
