@@ -123,7 +123,7 @@ def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
 
 
 def _pieces(kinds: np.ndarray) -> np.ndarray:
-    """Number the connected pieces of each kind."""
+    """Find the connected pieces of each kind, numbered on from kind to kind."""
     pieces, n = np.zeros(kinds.shape, dtype=np.int32), 0
     for kind in range(1, kinds.max(initial=0) + 1):
         mask = kinds == kind
@@ -171,8 +171,9 @@ def _grown(labels: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     cross = ndimage.generate_binary_structure(2, 1)
     last = np.iinfo(np.int32).max
     labels[labels == 0] = last
+    touching = np.empty_like(labels)
     while True:
-        touching = ndimage.minimum_filter(labels, footprint=cross, mode="nearest")
+        ndimage.minimum_filter(labels, footprint=cross, mode="nearest", output=touching)
         new = allowed & (labels == last) & (touching < last)
         if not new.any():
             labels[labels == last] = 0

@@ -106,7 +106,7 @@ class PCASegmenter:
         distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
         blended, wcs = self._blended(maps, distance, progress=progress)
         components = _on_map(blended, wcs, maps)
-        del blended  # the clusters need the memory
+        del blended  # here and below: what comes next takes as much again
         beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(wcs)).decompose().value
         kinds = find_kinds(components, self.n_segments, self.random_state)
         kinds = by_column(kinds, maps.moment0.value)  # in proportion to the column
@@ -115,6 +115,7 @@ class PCASegmenter:
         labels = connected_pieces(kinds, smallest)
         table = segment_table(labels, kinds, components, maps, distance)
         table.meta |= self._record(maps, wcs, distance)
+        del kinds
         return Segmentation(_colours(components), labels, components, maps.wcs, table)
 
     def _blended(

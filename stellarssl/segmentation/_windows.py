@@ -12,6 +12,7 @@ __all__ = ["WINDOW", "blended_components", "blending_kernel", "mirror_beyond"]
 WINDOW = 64
 """Side of a window, in tile pixels."""
 
+_BATCH = 64  # windows at once
 _PIXELS = 1 << 17  # whose mirror images are looked up at once
 
 
@@ -30,7 +31,7 @@ def blended_components(
     library at that place of the window is taken off, and what is left is projected on the
     library's components. A pixel's value is the mean over all windows that hold it, weighted by
     `blending_kernel`. Beyond its edges the map is mirrored. Windows in which nothing is detected
-    are left out, and memory beside the result is that of one row of windows.
+    are left out, and memory beside the result is that of a batch of windows.
 
     Parameters
     ----------
@@ -66,11 +67,12 @@ def blended_components(
     for y in progress_bar(range(step - WINDOW, ny, step), "segmenting", show=progress):
         here = np.s_[max(y, 0) : y + WINDOW]
         filled = [x for x in starts if detected[here, max(x, 0) : x + WINDOW].any()]
-        if filled:
-            windows = np.stack([_window(maps, y, x) for x in filled])
+        for first in range(0, len(filled), _BATCH):
+            batch = filled[first : first + _BATCH]
+            windows = np.stack([_window(maps, y, x) for x in batch])
             projected = encoder.patch_tokens(windows) @ basis - origin
             values = np.einsum("pi,qj,nijc->ncpq", kernel, kernel, projected, optimize=True)
-            for x, value in zip(filled, values, strict=True):
+            for x, value in zip(batch, values, strict=True):
                 target = components[:, here, max(x, 0) : x + WINDOW]
                 part = value[:, -min(y, 0) :, -min(x, 0) :]
                 target += part[:, : target.shape[1], : target.shape[2]]
