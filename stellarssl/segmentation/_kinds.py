@@ -110,10 +110,7 @@ def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
     """
     seeds = _by_size(_pieces(kinds), min_pixels)
     islands = ndimage.label(kinds > 0)[0]
-    last, holds = seeds.max(), _that_hold(islands, seeds)
-    for seed, island in zip(_bands(seeds), _bands(islands), strict=True):
-        alone = ~holds[island]
-        seed[alone] = island[alone] + last
+    _seed_bare(islands, seeds)
     seeds = _by_size(seeds, min_pixels)
     holds = _that_hold(islands, seeds)
     reachable = np.concatenate([holds[island] for island in _bands(islands)])
@@ -124,10 +121,10 @@ def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
 
 def _pieces(kinds: np.ndarray) -> np.ndarray:
     """Find the connected pieces of each kind, numbered on from kind to kind."""
-    pieces, n = np.zeros(kinds.shape, dtype=np.int32), 0
+    pieces, numbered, n = np.zeros(kinds.shape, dtype=np.int32), kinds.astype(np.int32), 0
     for kind in range(1, kinds.max(initial=0) + 1):
         mask = kinds == kind
-        numbered, more = ndimage.label(mask)
+        more = ndimage.label(mask, output=numbered)
         np.add(numbered, n, out=pieces, where=mask)
         n += more
     return pieces
@@ -154,6 +151,14 @@ def _that_hold(islands: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     for island, seed in zip(_bands(islands), _bands(seeds), strict=True):
         holds[island[seed > 0]] = True
     return holds
+
+
+def _seed_bare(islands: np.ndarray, seeds: np.ndarray) -> None:
+    """Make an island that holds no seed one of its own, in place."""
+    last, holds = seeds.max(), _that_hold(islands, seeds)
+    for island, seed in zip(_bands(islands), _bands(seeds), strict=True):
+        bare = ~holds[island]
+        seed[bare] = island[bare] + last
 
 
 def _by_size(labels: np.ndarray, min_pixels: float) -> np.ndarray:

@@ -169,6 +169,8 @@ def _on_map(components: np.ndarray, wcs: WCS, maps: MomentMaps) -> np.ndarray:
     for start in range(0, maps.shape[0], height):
         rows = slice(start, start + height)
         y, x = np.nonzero(maps.mask[rows] & np.isfinite(maps.v_los.value[rows]))
+        if y.size == 0:
+            continue
         at = np.stack(pixel_to_pixel(maps.wcs, wcs, x, y + start)[::-1])
         on_sky = np.isfinite(at).all(axis=0)
         y, x, at = y[on_sky], x[on_sky], at[:, on_sky]
