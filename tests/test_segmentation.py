@@ -26,11 +26,20 @@ from stellarssl._utils.exceptions import (
 from stellarssl.encoder import Encoder
 from stellarssl.library import TokenStatistics
 from stellarssl.moments import MomentMaps, moment_maps
-from stellarssl.segmentation import PCASegmenter, _table, label_polygons, label_regions
+from stellarssl.segmentation import (
+    PCASegmenter,
+    _kinds,
+    _segmenter,
+    _table,
+    _windows,
+    label_polygons,
+    label_regions,
+)
 from stellarssl.segmentation._kinds import connected_pieces, find_kinds
 from stellarssl.segmentation._polygons import crtf_text
 from stellarssl.segmentation._table import pixel_areas, segment_table
 from stellarssl.segmentation._windows import blended_components, mirror_beyond
+from stellarssl.tiles import _grid, _sampling
 
 KMS = u.km / u.s
 
@@ -538,25 +547,35 @@ def test_a_map_is_measured_a_few_rows_at_a_time(segmentation, monkeypatch):
         np.testing.assert_allclose(table[name], segmentation.table[name], rtol=1e-12)
 
 
-def test_memory_grows_by_less_than_a_hundred_bytes_a_pixel(monkeypatch):
-    """56 of them are float64 fields, 18 their means; batches of tile pixels are not all full."""
-    monkeypatch.setattr(_table, "_PIXELS", 40_000)
+@pytest.mark.parametrize("angle", [0, np.pi / 2])
+def test_memory_beside_what_is_returned_does_not_grow_with_the_map(monkeypatch, angle):
+    for module in (_grid, _kinds, _segmenter, _table, _windows):
+        monkeypatch.setattr(module, "_PIXELS", 20_000)
+    monkeypatch.setattr(_windows, "_BATCH", 4)
+    monkeypatch.setattr(_sampling, "_SQUARE", 128)
+    monkeypatch.setattr(_sampling, "_BATCH_POINTS", 2**14)
     rng = np.random.default_rng(5)
     components = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     tokens = TokenStatistics(np.zeros((8, 8, 3)), components, np.array([[-30, 30]] * 3), "0")
     encoder = PatchMeans()
     encoder.sha256, encoder.name = "0", "means"
-    segmenter = PCASegmenter(encoder, SimpleNamespace(tokens=tokens, sha256="0"), step=32)
-    peaks = []
-    for side in (500, 1000):
-        v = ndimage.gaussian_filter(rng.normal(size=(side, side)), 8) * KMS
-        n_h = np.full(v.shape, 1e22) * u.cm**-2
-        maps = MomentMaps.from_maps(n_h=n_h, v_los=v, sigma_v=abs(v), wcs=sky(shape=v.shape))
+    library = SimpleNamespace(tokens=tokens, sha256="0")
+    segmenter = PCASegmenter(encoder, library, step=32, n_segments=3)
+    beside = []
+    for height in (64, 500, 1000):  # the first has imports and compilations
+        v = ndimage.gaussian_filter(rng.normal(size=(height, 400)), 8)
+        n_h, v = 10 ** (22 + 9 * v) * u.cm**-2, v * KMS
+        wcs = sky(shape=v.shape)
+        wcs.wcs.pc = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        maps = MomentMaps.from_maps(n_h=n_h, v_los=v, sigma_v=abs(v), wcs=wcs)
         tracemalloc.start()
-        segmenter.segment(maps)
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        result = segmenter.segment(maps)
+        images = result.labels.nbytes + result.components.nbytes + result.rgb.nbytes
+        beside.append(tracemalloc.get_traced_memory()[1] - images)
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 100 * (1000**2 - 500**2)
+    assert images == 28 * v.size
+    assert len(result.table) > 3
+    assert beside[2] - beside[1] < 1 * 500 * 400  # bytes: the map itself has grown by 20 a pixel
 
 
 # files

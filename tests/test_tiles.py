@@ -9,13 +9,15 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from radio_beam import Beam
 from reproject import reproject_exact, reproject_interp
 
 from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles import (
+    _grid,
+    _sampling,
     column_peaks,
     gas_mass,
     make_tiles,
@@ -24,7 +26,9 @@ from stellarssl.tiles import (
     tile_scalars,
     tile_wcs,
 )
+from stellarssl.tiles._fields import Fields
 
+KMS = u.km / u.s
 DISTANCE = 140 * u.pc
 TILE_PIXEL = (0.5 / 64 / 140 * u.rad).to_value(u.deg)
 CENTER = SkyCoord(52.0, 31.0, unit="deg")
@@ -394,6 +398,63 @@ def test_grid_without_a_distance_has_the_maps_pixels():
     assert grid.shape[0] == pytest.approx(70, abs=2)
     assert grid.shape[1] == pytest.approx(90, abs=2)
     assert grid.pixel.to_value(u.deg) == pytest.approx(0.01, rel=1e-4)
+
+
+# ---------------------------------------------------------------- part by part
+
+
+@pytest.mark.parametrize(
+    ("shape", "ratio", "options"),
+    [
+        ((301, 257), 1.0, {"kind": "GLON-TAN GLAT-TAN", "center": (160.0, -18.0)}),
+        ((133, 170), 0.3, {"angle": 0.6}),
+        ((390, 411), 3.3, {"angle": 1.2}),
+        ((1001, 805), 17.0, {"angle": 0.2}),
+        ((40, 30), 1.0, {}),
+    ],
+)
+def test_a_map_sampled_in_parts_is_the_same_to_the_last_bit(monkeypatch, shape, ratio, options):
+    rng = np.random.default_rng(0)
+    n_h, v, sigma, limit = rng.uniform(1, 3, (4, *shape))
+    wcs = celestial_wcs(shape, TILE_PIXEL / ratio, **options)
+    maps = flat_maps(shape, n_h=1e22 * n_h, v=v, sigma=sigma, wcs=wcs)
+    holes = rng.random((3, *shape)) < 0.02
+    limit[holes[0]] = sigma[holes[1]] = np.nan
+    coverage = ~holes[2]
+    coverage[: shape[0] // 5] = False
+    maps = replace(
+        with_limit(maps, 5e21 * limit), mask=n_h > 1.5, coverage=coverage, sigma_v=sigma * KMS
+    )
+    x, y = rng.uniform(-20, np.array(shape[::-1])[:, None] + 20, (2, 30))
+    positions = wcs.pixel_to_world(x, y)
+    results = []
+    for square in (100_000, 64, 37):
+        monkeypatch.setattr(_sampling, "_SQUARE", square)
+        results.append((tile_grid(maps), make_tiles(maps, positions)))
+    for grid, tiles in results[1:]:
+        for name in ("maps", "detected", "covered", "snr", "v_los"):
+            assert_array_equal(getattr(grid, name), getattr(results[0][0], name))
+            assert_array_equal(getattr(tiles, name), getattr(results[0][1], name))
+
+
+@pytest.mark.parametrize("ratio", [1, 20])
+def test_no_more_of_a_map_is_worked_out_at_once_than_tiles_reach(monkeypatch, ratio):
+    pixels = []
+
+    def counted(fields, y, x):
+        pixels.append(len(y) * len(x))
+        return block(fields, y, x)
+
+    block = Fields.block
+    monkeypatch.setattr(Fields, "block", counted)
+    monkeypatch.setattr(_sampling, "_SQUARE", 128)
+    maps = flat_maps((1500, 1400), TILE_PIXEL / ratio)
+    make_tiles(maps, CENTER)
+    assert sum(pixels) < 1.3 * (64 * ratio + 8) ** 2
+    pixels.clear()
+    monkeypatch.setattr(_grid, "_PIXELS", 128**2)
+    tile_grid(maps)
+    assert max(pixels) < (128 + 64 + 8) ** 2
 
 
 # ---------------------------------------------------------------- scalars, mass, peaks

@@ -13,7 +13,7 @@ TOLERANCE = 0.125
 """How far pixels may be from the mean of their kind, in units of the library's range."""
 
 _SAMPLES = 20_000
-_CHUNK = 1 << 20
+_PIXELS = 1 << 17  # how many are looked at at once: numpy's indices are 8 bytes each
 
 
 def find_kinds(components: np.ndarray, n_kinds: int | None, seed: int) -> np.ndarray:
@@ -47,21 +47,21 @@ def find_kinds(components: np.ndarray, n_kinds: int | None, seed: int) -> np.nda
         clusters = KMeans(n, n_init=5, random_state=seed).fit(samples)
         if clusters.inertia_ <= TOLERANCE**2 * samples.size:
             break
-    for start in range(0, found.size, _CHUNK):
-        pixels = found[start : start + _CHUNK]
+    for start in range(0, found.size, _PIXELS):
+        pixels = found[start : start + _PIXELS]
         kinds.flat[pixels] = clusters.predict(flat[:, pixels].T.astype(np.float64)) + 1
     return kinds
 
 
-def by_column(kinds: np.ndarray, n_h: np.ndarray) -> np.ndarray:
-    """Renumber kinds so that 1 has the highest mean column.
+def by_column(kinds: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Renumber kinds, in place, so that 1 has the highest mean column.
 
     Parameters
     ----------
     kinds : ndarray of int, shape (ny, nx)
         0 is background.
-    n_h : ndarray, shape (ny, nx)
-        Columns, finite where there is a kind.
+    column : ndarray, shape (ny, nx)
+        In any unit, finite where there is a kind.
 
     Returns
     -------
@@ -73,11 +73,14 @@ def by_column(kinds: np.ndarray, n_h: np.ndarray) -> np.ndarray:
     >>> by_column(np.array([[0, 1, 4]]), np.array([[9.0, 1.0, 2.0]])).tolist()
     [[0, 2, 1]]
     """
-    present = np.unique(kinds[kinds > 0])
-    order = present[np.argsort(-ndimage.mean(n_h, kinds, present), kind="stable")]
-    number = np.zeros(kinds.max(initial=0) + 1, dtype=np.int32)
-    number[order] = np.arange(1, len(order) + 1)
-    return number[kinds]
+    n = kinds.max(initial=0) + 1
+    sizes, total = np.zeros(n, dtype=int), np.zeros(n)
+    for kind, values in zip(_bands(kinds), _bands(column), strict=True):
+        sizes += np.bincount(kind.ravel(), minlength=n)
+        total += np.bincount(kind.ravel(), values.ravel(), minlength=n)
+    present = np.flatnonzero(sizes[1:]) + 1
+    order = present[np.argsort(-total[present] / sizes[present], kind="stable")]
+    return _renumbered(kinds, order)
 
 
 def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
@@ -105,45 +108,79 @@ def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
     >>> connected_pieces(np.array([[1, 1, 1, 2, 3, 3, 0, 3]]), 2).tolist()
     [[1, 1, 1, 1, 2, 2, 0, 0]]
     """
-    pieces = np.zeros(kinds.shape, dtype=np.int32)
-    for kind in np.unique(kinds[kinds > 0]):
-        numbered = ndimage.label(kinds == kind)[0]
-        pieces[numbered > 0] = numbered[numbered > 0] + pieces.max()
-    seeds = _by_size(pieces, min_pixels)
+    seeds = _by_size(_pieces(kinds), min_pixels)
     islands = ndimage.label(kinds > 0)[0]
-    alone = (kinds > 0) & ~_that_hold(islands, seeds)
-    seeds[alone] = islands[alone] + seeds.max()
+    _seed_bare(islands, seeds)
     seeds = _by_size(seeds, min_pixels)
-    reachable = (kinds > 0) & _that_hold(islands, seeds)
+    holds = _that_hold(islands, seeds)
+    reachable = np.concatenate([holds[island] for island in _bands(islands)])
+    reachable &= kinds > 0
+    del islands
     return _by_size(_grown(seeds, reachable), 0)
 
 
+def _pieces(kinds: np.ndarray) -> np.ndarray:
+    """Find the connected pieces of each kind, numbered on from kind to kind."""
+    pieces, numbered, n = np.zeros(kinds.shape, dtype=np.int32), kinds.astype(np.int32), 0
+    for kind in range(1, kinds.max(initial=0) + 1):
+        mask = kinds == kind
+        more = ndimage.label(mask, output=numbered)
+        np.add(numbered, n, out=pieces, where=mask)
+        n += more
+    return pieces
+
+
+def _bands(image: np.ndarray) -> list[np.ndarray]:
+    """Cut an image into views of a few rows."""
+    return np.array_split(image, -(-image.size // _PIXELS))
+
+
+def _renumbered(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Make the first label of an order 1, the next 2, and those it leaves out 0, in place."""
+    number = np.zeros(labels.max(initial=0) + 1, dtype=np.int32)
+    number[order] = np.arange(1, len(order) + 1)
+    for band in _bands(labels):
+        band[:] = number[band]
+    return labels
+
+
 def _that_hold(islands: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Mark the islands with a seed somewhere."""
+    """Tell which islands hold a seed somewhere; 0, which is none, counts as one that does."""
     holds = np.zeros(islands.max(initial=0) + 1, dtype=bool)
-    holds[islands[seeds > 0]] = True
-    return holds[islands]
+    holds[0] = True
+    for island, seed in zip(_bands(islands), _bands(seeds), strict=True):
+        holds[island[seed > 0]] = True
+    return holds
+
+
+def _seed_bare(islands: np.ndarray, seeds: np.ndarray) -> None:
+    """Make an island that holds no seed one of its own, in place."""
+    last, holds = seeds.max(), _that_hold(islands, seeds)
+    for island, seed in zip(_bands(islands), _bands(seeds), strict=True):
+        bare = ~holds[island]
+        seed[bare] = island[bare] + last
 
 
 def _by_size(labels: np.ndarray, min_pixels: float) -> np.ndarray:
-    """Renumber labels from the largest down; those below ``min_pixels`` become 0."""
-    sizes = np.bincount(labels.ravel())
+    """Renumber labels from the largest down, in place; those below ``min_pixels`` become 0."""
+    sizes = np.zeros(labels.max(initial=0) + 1, dtype=int)
+    for band in _bands(labels):
+        sizes += np.bincount(band.ravel(), minlength=len(sizes))
     sizes[0] = 0
     order = np.argsort(-sizes, kind="stable")
-    order = order[(sizes[order] >= min_pixels) & (sizes[order] > 0)]
-    number = np.zeros(len(sizes), dtype=np.int32)
-    number[order] = np.arange(1, len(order) + 1)
-    return number[labels]
+    return _renumbered(labels, order[(sizes[order] >= min_pixels) & (sizes[order] > 0)])
 
 
 def _grown(labels: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Let labels grow into the allowed background, one pixel at a time, the lowest label first."""
+    """Let labels grow into the allowed background, in place, pixel by pixel, the lowest first."""
     cross = ndimage.generate_binary_structure(2, 1)
     last = np.iinfo(np.int32).max
-    labels = np.where(labels == 0, last, labels)
+    labels[labels == 0] = last
+    touching = np.empty_like(labels)
     while True:
-        touching = ndimage.minimum_filter(labels, footprint=cross, mode="nearest")
+        ndimage.minimum_filter(labels, footprint=cross, mode="nearest", output=touching)
         new = allowed & (labels == last) & (touching < last)
         if not new.any():
-            return np.where(labels == last, 0, labels)
-        labels[new] = touching[new]
+            labels[labels == last] = 0
+            return labels
+        np.copyto(labels, touching, where=new)

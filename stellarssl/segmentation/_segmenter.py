@@ -23,7 +23,7 @@ from stellarssl.tiles import tile_grid
 
 __all__ = ["PCASegmenter"]
 
-_BAND = 128  # rows that are brought back at once
+_PIXELS = 1 << 17  # how many are brought back at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,15 +106,16 @@ class PCASegmenter:
         distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
         blended, wcs = self._blended(maps, distance, progress=progress)
         components = _on_map(blended, wcs, maps)
-        del blended  # 16 bytes a pixel, which the clusters and the table can use
+        del blended  # here and below: what comes next takes as much again
         beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(wcs)).decompose().value
         kinds = find_kinds(components, self.n_segments, self.random_state)
-        kinds = by_column(kinds, maps.n_hi.to_value(u.cm**-2))
+        kinds = by_column(kinds, maps.moment0.value)  # in proportion to the column
         patch = WINDOW // len(self.library.tokens.mean)
         smallest = max(patch**2, beam) * (_pixel(wcs) / _pixel(maps.wcs)).value
         labels = connected_pieces(kinds, smallest)
         table = segment_table(labels, kinds, components, maps, distance)
         table.meta |= self._record(maps, wcs, distance)
+        del kinds
         return Segmentation(_colours(components), labels, components, maps.wcs, table)
 
     def _blended(
@@ -122,16 +123,18 @@ class PCASegmenter:
     ) -> tuple[np.ndarray, WCS]:
         """Compute the components on tile pixels; the maps there are let go on return."""
         grid = tile_grid(maps, distance=distance)
-        mirror_beyond(grid.maps, grid.covered)
+        tile_maps, detected, wcs = grid.maps, grid.detected, grid.wcs
+        mirror_beyond(tile_maps, grid.covered)
+        del grid  # what windows do not need
         blended = blended_components(
-            grid.maps,
-            grid.detected,
+            tile_maps,
+            detected,
             self.encoder,
             self.library.tokens,
             step=self.step,
             progress=progress,
         )
-        return blended, grid.wcs
+        return blended, wcs
 
     def _record(self, maps: MomentMaps, wcs: WCS, distance: u.Quantity | None) -> dict:
         """Say where the segments came from."""
@@ -162,27 +165,22 @@ def _pixel(wcs: WCS) -> u.Quantity:
 def _on_map(components: np.ndarray, wcs: WCS, maps: MomentMaps) -> np.ndarray:
     """Bring components back to the pixels of the map; NaN where nothing is detected."""
     back = np.full((len(components), *maps.shape), np.nan, dtype=np.float32)
-    found = maps.mask & np.isfinite(maps.v_los.value)
-    for start in range(0, maps.shape[0], _BAND):
-        y, x = np.nonzero(found[start : start + _BAND])
+    height = max(_PIXELS // maps.shape[1], 1)
+    for start in range(0, maps.shape[0], height):
+        rows = slice(start, start + height)
+        y, x = np.nonzero(maps.mask[rows] & np.isfinite(maps.v_los.value[rows]))
         if y.size == 0:
             continue
-        y += start
-        at = np.stack(pixel_to_pixel(maps.wcs, wcs, x, y)[::-1])
-        off_sky = ~np.isfinite(at).all(axis=0)
-        at[:, off_sky] = 0
-        # no more rows than these are turned to float64
-        first, last = max(int(at[0].min()), 0), int(at[0].max()) + 2
-        at[0] -= first
-        for target, part in zip(back, components[:, first:last].astype(float), strict=True):
-            values = ndimage.map_coordinates(part, at, order=1, mode="nearest")
-            target[y, x] = np.where(off_sky, np.nan, values)
-    back[:, ~np.isfinite(back).all(axis=0)] = np.nan
+        at = np.stack(pixel_to_pixel(maps.wcs, wcs, x, y + start)[::-1])
+        on_sky = np.isfinite(at).all(axis=0)
+        y, x, at = y[on_sky], x[on_sky], at[:, on_sky]
+        values = [ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in components]
+        back[:, y + start, x] = np.where(np.isfinite(values).all(axis=0), values, np.nan)
     return back
 
 
 def _colours(components: np.ndarray) -> np.ndarray:
     """Show components as red, green and blue, white where there are none."""
     rgb = np.ascontiguousarray(components.transpose(1, 2, 0))
-    np.clip(rgb, 0, 1, out=rgb)
-    return np.nan_to_num(rgb, copy=False, nan=1)
+    np.fmin(rgb, 1, out=rgb)  # NaN too becomes 1
+    return np.maximum(rgb, 0, out=rgb)

@@ -12,7 +12,8 @@ __all__ = ["WINDOW", "blended_components", "blending_kernel", "mirror_beyond"]
 WINDOW = 64
 """Side of a window, in tile pixels."""
 
-_BAND = 256  # rows whose mirror images are looked up at once
+_BATCH = 64  # windows at once
+_PIXELS = 1 << 17  # whose mirror images are looked up at once
 
 
 def blended_components(
@@ -30,7 +31,7 @@ def blended_components(
     library at that place of the window is taken off, and what is left is projected on the
     library's components. A pixel's value is the mean over all windows that hold it, weighted by
     `blending_kernel`. Beyond its edges the map is mirrored. Windows in which nothing is detected
-    are left out, and memory beside the result is that of one row of windows.
+    are left out, and memory beside the result is that of a batch of windows.
 
     Parameters
     ----------
@@ -60,24 +61,27 @@ def blended_components(
     origin = tokens.mean @ basis + low / (high - low)
     weight = np.outer(kernel.sum(axis=1), kernel.sum(axis=1))
     ny, nx = detected.shape
-    sums = np.zeros((4, ny, nx), dtype=np.float32)
+    components = np.zeros((3, ny, nx), dtype=np.float32)
+    weights = np.zeros((WINDOW, nx), dtype=np.float32)  # of the rows that windows are on
     starts = np.arange(step - WINDOW, nx, step)
     for y in progress_bar(range(step - WINDOW, ny, step), "segmenting", show=progress):
         here = np.s_[max(y, 0) : y + WINDOW]
         filled = [x for x in starts if detected[here, max(x, 0) : x + WINDOW].any()]
-        if not filled:
-            continue
-        windows = np.stack([_window(maps, y, x) for x in filled])
-        projected = encoder.patch_tokens(windows) @ basis - origin
-        values = np.einsum("pi,qj,nijc->ncpq", kernel, kernel, projected, optimize=True)
-        for x, value in zip(filled, values, strict=True):
-            target = sums[:, here, max(x, 0) : x + WINDOW]
-            inside = np.s_[-min(y, 0) :, -min(x, 0) :]
-            part = np.concatenate([value, weight[None]])[:, *inside]
-            target += part[:, : target.shape[1], : target.shape[2]]
-    with np.errstate(invalid="ignore"):
-        sums[:3] /= sums[3]
-    return sums[:3]
+        for first in range(0, len(filled), _BATCH):
+            batch = filled[first : first + _BATCH]
+            windows = np.stack([_window(maps, y, x) for x in batch])
+            projected = encoder.patch_tokens(windows) @ basis - origin
+            values = np.einsum("pi,qj,nijc->ncpq", kernel, kernel, projected, optimize=True)
+            for x, value in zip(batch, values, strict=True):
+                target = components[:, here, max(x, 0) : x + WINDOW]
+                part = value[:, -min(y, 0) :, -min(x, 0) :]
+                target += part[:, : target.shape[1], : target.shape[2]]
+                weights[:, max(x, 0) : x + WINDOW] += weight[:, -min(x, 0) :][:, : target.shape[2]]
+        done = components[:, max(y, 0) : max(y + step, 0)]
+        with np.errstate(invalid="ignore"):
+            done /= weights[-min(y, 0) :][: done.shape[1]]
+        weights = np.concatenate([weights[step:], np.zeros((step, nx), dtype=np.float32)])
+    return components
 
 
 def blending_kernel(n_patches: int) -> np.ndarray:
@@ -133,8 +137,9 @@ def mirror_beyond(maps: np.ndarray, covered: np.ndarray) -> None:
     """
     sources = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     limits = np.array(covered.shape)[:, None]
-    for start in range(0, len(covered), _BAND):
-        y, x = np.nonzero(~covered[start : start + _BAND])
+    height = max(_PIXELS // covered.shape[1], 1)
+    for start in range(0, len(covered), height):
+        y, x = np.nonzero(~covered[start : start + height])
         beyond = y + start, x
         nearest = sources[:, *beyond]
         image = 2 * nearest - np.array(beyond)

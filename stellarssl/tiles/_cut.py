@@ -204,7 +204,7 @@ def _sample(
         "snr": np.empty(n),
         "v_los": np.empty(n) * u.km / u.s,
     }
-    for rows, means in sample_tiles(fields.array, maps.wcs, directions, n, n_pixels):
+    for rows, means in sample_tiles(fields.block, maps.shape, maps.wcs, directions, n, n_pixels):
         part = physical_maps(means, fields)
         for name in ("maps", "detected", "covered", "coverage"):
             result[name][rows] = getattr(part, name)

@@ -14,19 +14,17 @@ COLUMN_FLOOR = 1e18
 """cm^-2: no column is below it, since noise-free maps have a detection limit of zero."""
 
 _CM2, _KMS = u.cm**-2, u.km / u.s
-_BAND = 256  # rows in float64 at once, beside the result
+_K_KMS = u.K * _KMS
 
 
 @dataclass(frozen=True)
 class Fields:
-    """A map in quantities that may be averaged.
+    """A map in quantities that may be averaged, worked out where they are asked for.
 
     Attributes
     ----------
-    array : `~numpy.ndarray`
-        Float64, shape (ny + 2, nx + 2, 7), finite, in a frame of zeros: observed (1 or 0),
-        detected (1 or 0); where detected, N [cm^-2], N v and N (v^2 + sigma^2); where observed, the
-        error and the detection limit of N.
+    maps : `~stellarssl.moments.MomentMaps`
+        The map.
     v_reference : float
         km/s; v is relative to it, lest squares drown the dispersion.
     sigma_instrument : float
@@ -35,10 +33,61 @@ class Fields:
         cm^-2: the median detection limit, for what lies off the map.
     """
 
-    array: np.ndarray
+    maps: MomentMaps
     v_reference: float
     sigma_instrument: float
     limit: float
+
+    def block(self, y: range, x: range) -> np.ndarray:
+        """Work out part of a map; all of it would take 56 bytes a pixel.
+
+        Parameters
+        ----------
+        y, x : range
+            Rows and columns, which may lie beyond the map: there is zero.
+
+        Returns
+        -------
+        fields : `~numpy.ndarray`
+            Float64, shape (len(y), len(x), 7), finite: observed (1 or 0), detected (1 or 0); where
+            detected, N [cm^-2], N v and N (v^2 + sigma^2); where observed, the error and the
+            detection limit of N.
+        """
+        maps, n_h_per_w = self.maps, _n_h_per_w(self.maps)
+        here = tuple(
+            slice(max(axis.start, 0), max(min(axis.stop, n), 0))
+            for axis, n in zip((y, x), maps.shape, strict=True)
+        )
+        found = _detected(maps, here)
+        observed = np.asarray(maps.coverage[here], dtype=bool)
+        # as `MomentMaps.n_hi`
+        column = (maps.moment0[here] * maps.tracer.n_h_per_w).to_value(_CM2).astype(np.float32)
+        v, sigma = (image[here].to_value(_KMS) for image in (maps.v_los, maps.sigma_v))
+        error, limit = (
+            image[here].to_value(_K_KMS) for image in (maps.errors["moment0"], maps.moment0_limit)
+        )
+        # noise can make a variance negative, where it hides how narrow the line is
+        width = np.where(np.isfinite(sigma), sigma, self.sigma_instrument)
+        n_h, speed, width = (
+            np.where(found, values.astype(np.float64), 0.0)
+            for values in (column, v.astype(np.float64) - self.v_reference, width)
+        )
+        array = np.zeros((len(y), len(x), 7))
+        inside = array[here[0].start - y.start :, here[1].start - x.start :]
+        inside = inside[: found.shape[0], : found.shape[1]]
+        for i, values in enumerate(
+            (
+                observed,
+                found,
+                n_h,
+                n_h * speed,
+                n_h * (speed**2 + width**2),
+                np.where(observed & np.isfinite(error), error * n_h_per_w, 0.0),
+                np.where(observed & np.isfinite(limit), limit * n_h_per_w, observed * self.limit),
+            )
+        ):
+            inside[..., i] = values
+        return array
 
 
 @dataclass(frozen=True)
@@ -78,7 +127,7 @@ def summable_fields(maps: MomentMaps) -> Fields:
     Returns
     -------
     fields : Fields
-        For `~stellarssl.tiles._sampling.sample_tiles`.
+        Whose ``block`` is for `~stellarssl.tiles._sampling.sample_tiles`.
 
     Raises
     ------
@@ -87,43 +136,26 @@ def summable_fields(maps: MomentMaps) -> Fields:
     """
     if maps.tracer is None:
         raise MissingInputError("tracer", "must be given: tiles are maps of the hydrogen column")
-    n_h_per_w = maps.tracer.n_h_per_w.to_value(_CM2 / (u.K * _KMS))
-    k_kms = u.K * _KMS
-    column, v, sigma = (
-        quantity.to_value(unit)
-        for quantity, unit in ((maps.n_hi, _CM2), (maps.v_los, _KMS), (maps.sigma_v, _KMS))
+    limit = maps.moment0_limit.to_value(_K_KMS)
+    limit = limit[np.asarray(maps.coverage, dtype=bool) & np.isfinite(limit)]
+    v = maps.v_los.to_value(_KMS)[_detected(maps)]
+    return Fields(
+        maps,
+        v_reference=float(np.median(v)) if v.size else 0.0,
+        sigma_instrument=float(maps.sigma_instrument.to_value(_KMS)),
+        limit=float(np.median(limit)) * _n_h_per_w(maps) if limit.size else 0.0,
     )
-    error = maps.errors["moment0"].to_value(k_kms)
-    limit = maps.moment0_limit.to_value(k_kms)
-    sigma_instrument = float(maps.sigma_instrument.to_value(_KMS))
-    observed = np.asarray(maps.coverage, dtype=bool)
-    detected = observed & maps.mask & np.isfinite(column) & np.isfinite(v)
-    known = observed & np.isfinite(limit)
-    typical_limit = float(np.median(limit[known])) * n_h_per_w if known.any() else 0.0
-    v_reference = float(np.median(v[detected])) if detected.any() else 0.0
-    array = np.zeros((observed.shape[0] + 2, observed.shape[1] + 2, 7))
-    for start in range(0, len(observed), _BAND):
-        band = slice(start, start + _BAND)
-        found = detected[band]
-        # noise can make a variance negative, where it hides how narrow the line is
-        width = np.where(np.isfinite(sigma[band]), sigma[band], sigma_instrument)
-        n_h, speed, width = (
-            np.where(found, values.astype(np.float64), 0.0)
-            for values in (column[band], v[band].astype(np.float64) - v_reference, width)
-        )
-        for i, values in enumerate(
-            (
-                observed[band],
-                found,
-                n_h,
-                n_h * speed,
-                n_h * (speed**2 + width**2),
-                np.where(observed[band] & np.isfinite(error[band]), error[band] * n_h_per_w, 0.0),
-                np.where(known[band], limit[band] * n_h_per_w, observed[band] * typical_limit),
-            )
-        ):
-            array[start + 1 : start + 1 + len(found), 1:-1, i] = values
-    return Fields(array, v_reference, sigma_instrument, typical_limit)
+
+
+def _n_h_per_w(maps: MomentMaps) -> float:
+    return maps.tracer.n_h_per_w.to_value(_CM2 / _K_KMS)
+
+
+def _detected(maps: MomentMaps, here: tuple[slice, slice] = np.s_[:, :]) -> np.ndarray:
+    found = np.asarray(maps.coverage[here], dtype=bool) & maps.mask[here]
+    for image in (maps.moment0, maps.v_los):
+        found &= np.isfinite(image.value[here])
+    return found
 
 
 def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = None) -> Sampled:
@@ -138,7 +170,7 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
     Parameters
     ----------
     sampled : `~numpy.ndarray`
-        Shape (7, n, h, w), means of ``fields.array``.
+        Shape (7, n, h, w), means of what ``fields.block`` gives.
     fields : Fields
         What was sampled.
     v_los : float, optional

@@ -20,6 +20,7 @@ __all__ = ["GridMaps", "north_up_grid", "tile_grid"]
 
 _BLOCK = 64
 _MAX_PIXELS = 8192**2
+_PIXELS = 1 << 17  # how many are averaged at once
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,12 @@ def tile_grid(
 
 def _mean_velocity(fields: Fields) -> float:
     """Give the map's column-weighted mean velocity; NaN where nothing is detected."""
-    column, momentum = fields.array[..., 2].sum(), fields.array[..., 3].sum()
+    ny, nx = fields.maps.shape
+    height = max(_PIXELS // nx, 1)
+    column, momentum = sum(
+        fields.block(range(y, min(y + height, ny)), range(nx))[..., 2:4].sum(axis=(0, 1))
+        for y in range(0, ny, height)
+    )
     return fields.v_reference + momentum / column if column > 0 else np.nan
 
 
@@ -158,7 +164,9 @@ def _sample(
         y, x = (_BLOCK * axis[:, None] + (_BLOCK - 1) / 2 + t for axis in (y, x))
         return wcs.pixel_to_world(*np.broadcast_arrays(x[:, None, :], y[:, :, None]))
 
-    for blocks, means in sample_tiles(fields.array, maps.wcs, directions, n_blocks, _BLOCK):
+    for blocks, means in sample_tiles(
+        fields.block, maps.shape, maps.wcs, directions, n_blocks, _BLOCK
+    ):
         part = physical_maps(means, fields, v_los)
         for i, (y, x) in enumerate(zip(*np.divmod(blocks, n_x), strict=True)):
             there = np.s_[..., _BLOCK * y : _BLOCK * (y + 1), _BLOCK * x : _BLOCK * (x + 1)]

@@ -20,6 +20,10 @@ __all__ = ["sample_tiles"]
 _N_NODES = 5
 _BINNED_FROM = 8  # map pixels per tile pixel above which the map is binned first
 _BATCH_POINTS = 2**18  # 15 MB of means where k is one
+# Tiles whose centres lie in a square of so many map pixels are worked on together, with the part of
+# the map that they reach.
+_SQUARE = 512
+_ALL = (-np.inf, np.inf)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -80,19 +84,45 @@ def _scale(xy: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.median(rates, axis=-1).max(axis=0), smooth
 
 
-def _binned(fields: np.ndarray, factor: int) -> np.ndarray:
-    """Average blocks of ``factor`` x ``factor``; the frame of zeros is kept, one pixel wide."""
-    if factor == 1:
-        return fields
-    inner = fields[1:-1, 1:-1]
-    ny, nx, nf = inner.shape
-    padded = np.pad(inner, ((0, -ny % factor), (0, -nx % factor), (0, 0)))
-    blocks = padded.reshape(padded.shape[0] // factor, factor, -1, factor, nf)
-    return np.pad(blocks.mean(axis=(1, 3)), ((1, 1), (1, 1), (0, 0)))
+def _squares(tiles: np.ndarray, xy: np.ndarray) -> list[np.ndarray]:
+    """Group tiles by the square of the map that their centres lie in."""
+    centers = xy[:, tiles, _N_NODES // 2, _N_NODES // 2]
+    keys = np.unique(centers // _SQUARE, axis=1, return_inverse=True)[1].ravel()
+    order = np.argsort(keys, kind="stable")
+    return np.split(tiles[order], np.cumsum(np.bincount(keys))[:-1])
+
+
+def _in_bins(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Turn coordinates in map pixels into those in bins of ``factor`` of them."""
+    return (pixels - (factor - 1) / 2) / factor
+
+
+def _reach(outlines: np.ndarray, n: int) -> range:
+    """Give the bins, of n and a frame of one, that points within outlines need.
+
+    Two more are taken than that, since an outline may bulge between the points that are known.
+    """
+    low, high = outlines.min() - 2, outlines.max() + 4
+    return range(*np.clip([low, high], -1, n + 1).astype(int))
+
+
+def _binned(block: Callable, factor: int, y: range, x: range) -> np.ndarray:
+    """Average a map over bins of ``factor`` x ``factor`` pixels, a few rows of them at a time."""
+    if factor == 1 or not (y and x):
+        return block(y, x)
+    height = max(_SQUARE**2 // (len(x) * factor**2), 1)
+    columns = range(x.start * factor, x.stop * factor)
+    rows = []
+    for start in range(y.start, y.stop, height):
+        part = block(range(start * factor, min(start + height, y.stop) * factor), columns)
+        part = part.reshape(-1, factor, len(x), factor, part.shape[2])
+        rows.append(part.mean(axis=(1, 3)))
+    return np.concatenate(rows)
 
 
 def sample_tiles(
-    fields: np.ndarray,
+    block: Callable[[range, range], np.ndarray],
+    shape: tuple[int, int],
     wcs: WCS,
     sky: Callable[[np.ndarray, np.ndarray], SkyCoord],
     n_tiles: int,
@@ -100,10 +130,16 @@ def sample_tiles(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Take the means of a map over the pixels of many tiles, a batch at a time.
 
+    No more of the map is held at once than tiles near each other reach, except for a tile across
+    the edge or seam of a projection, for which it is the whole.
+
     Parameters
     ----------
-    fields : `~numpy.ndarray`
-        Float64, shape (ny + 2, nx + 2, n_fields), finite: the map in a frame of zeros.
+    block : callable
+        ``block(y, x)``: the map in those rows and columns, float64 of shape (len(y), len(x),
+        n_fields), finite, zero beyond the map.
+    shape : tuple of int
+        Rows and columns of the map.
     wcs : `~astropy.wcs.WCS`
         The map's, celestial.
     sky : callable
@@ -128,19 +164,29 @@ def sample_tiles(
     # 1.001: rounding must not double the work where map and tile pixels are the same size
     fine = np.maximum(np.ceil(scale / bins / 1.001), 1)
     fine = np.where(np.isfinite(fine), fine, 1).astype(int)
-    for factor in np.unique(bins):
-        source = _binned(fields, factor)
-        for k, is_smooth in sorted(set(zip(fine[bins == factor], smooth[bins == factor]))):  # noqa: B905
-            members = np.flatnonzero((bins == factor) & (fine == k) & (smooth == is_smooth))
-            points = _points(n_pixels, k)
-            basis = _lagrange(nodes, points)
-            n_batches = -(-len(members) * len(points) ** 2 // _BATCH_POINTS)
-            for tiles in np.array_split(members, n_batches):
+    ends = _lagrange(nodes, np.linspace(-n_pixels / 2, n_pixels / 2, 9))
+    for factor, k, is_smooth in sorted(set(zip(bins, fine, smooth, strict=True))):
+        members = np.flatnonzero((bins == factor) & (fine == k) & (smooth == is_smooth))
+        points = _points(n_pixels, k)
+        basis = _lagrange(nodes, points)
+        for group in _squares(members, xy) if is_smooth else [members]:
+            outlines = ends @ xy[:, group] @ ends.T if is_smooth else np.array([_ALL, _ALL])
+            reach = [
+                _reach(_in_bins(axis, factor), -(-n // factor))
+                for axis, n in zip(outlines, shape[::-1], strict=True)
+            ]
+            source = _binned(block, factor, *reach[::-1])
+            n_batches = -(-len(group) * len(points) ** 2 // _BATCH_POINTS)
+            for tiles in np.array_split(group, n_batches):
                 if is_smooth:
-                    x, y = basis @ xy[:, tiles] @ basis.T
+                    pixels = basis @ xy[:, tiles] @ basis.T
                 else:
-                    x, y = wcs.world_to_pixel(sky(tiles, points))
-                x, y = ((axis - (factor - 1) / 2) / factor + 1 for axis in (x, y))  # 1: the frame
-                means = np.empty((fields.shape[2], len(tiles), n_pixels, n_pixels))
+                    pixels = wcs.world_to_pixel(sky(tiles, points))
+                # rounded by + 1 wherever the part starts: a pixel does not depend on that
+                x, y = (
+                    _in_bins(axis, factor) + 1 - (near.start + 1)
+                    for axis, near in zip(pixels, reach, strict=True)
+                )
+                means = np.empty((source.shape[2], len(tiles), n_pixels, n_pixels))
                 _mean_over_pixels(source, x, y, k, means)
                 yield tiles, means
