@@ -145,20 +145,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _survey(options: argparse.Namespace) -> int:
+    names = ("positions", "output", "only_sources", "n_segments", "memory_limit")
     table = stellarssl.survey.survey(
         options.cubes,
-        options.positions,
-        options.output,
         parallel=options.scheduler or options.processes,
-        tracer=options.tracer,
-        velocity_range=options.velocity_range,
-        efficiency=options.efficiency,
-        abundance=options.abundance,
-        only_sources=options.only_sources,
-        n_segments=options.n_segments,
-        memory_limit=options.memory_limit,
-        progress=options.progress,
-        **_reading(options),
+        **_named(options, *names),
+        **_measuring(options),
     )
     _print_table(table)
     failed = [str(row["cube"]) for row in table if row["status"] == "failed"]
@@ -226,16 +218,13 @@ def _reading(options: argparse.Namespace) -> dict[str, object]:
     return _named(options, "unit", "beam", "rest_value", "distance")
 
 
+def _measuring(options: argparse.Namespace) -> dict[str, object]:
+    names = ("tracer", "velocity_range", "efficiency", "abundance", "progress")
+    return _reading(options) | _named(options, *names)
+
+
 def _maps(options: argparse.Namespace) -> "stellarssl.MomentMaps":
-    return stellarssl.moment_maps(
-        options.cube,
-        tracer=options.tracer,
-        velocity_range=options.velocity_range,
-        efficiency=options.efficiency,
-        abundance=options.abundance,
-        progress=options.progress,
-        **_reading(options),
-    )
+    return stellarssl.moment_maps(options.cube, **_measuring(options))
 
 
 def _maps_at_least(options: argparse.Namespace) -> "stellarssl.MomentMaps":
