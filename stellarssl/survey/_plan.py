@@ -134,8 +134,8 @@ def _known_folders(path: Path, asked: dict) -> dict[str, str]:
         for name in {**before, **asked}
         if before.get(name) != asked.get(name)
     ]
-    begun = any((path.parent / folder).exists() for folder in folders.values())
-    if changed and begun:
+    made = any(any((path.parent / folder).glob("*.fits")) for folder in folders.values())
+    if changed and made:
         rule = f"holds a survey in which {', '.join(changed)}: choose another folder"
         raise InputError("output", rule, str(path.parent))
     return folders

@@ -3,12 +3,16 @@
 import errno
 import functools
 import os
+import re
 import resource
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import astropy.units as u
 import pytest
+from astropy.io import fits
+from astropy.table import QTable
 from distributed import Client, LocalCluster
 
 from stellarssl._utils import optional
@@ -152,6 +156,16 @@ def test_what_was_asked_may_be_mended_while_nothing_is_made(run, cubes):
     assert run(these=cubes[:1], distance="150 pc")["status"][0] == "ok"
 
 
+def test_an_option_that_all_cubes_lacked_may_be_given(run, cubes):
+    fits.delval(cubes[0], "BUNIT")
+    table = run(these=cubes[:1])
+    assert table["status"][0] == "refused"
+    assert "unit: must be given" in table["reason"][0]
+    assert run(these=cubes[:1], unit="K")["status"][0] == "ok"
+    with pytest.raises(InputError, match="output: holds a survey in which unit was K and is mK"):
+        run(these=cubes[:1], unit="mK")
+
+
 def test_too_little_memory_is_not_held_against_a_cube(run, cubes):
     table = run(these=cubes[:1], memory_limit=1)
     assert table["status"][0] == "failed"
@@ -272,6 +286,20 @@ def test_the_command(cubes, stars, tmp_path, capsys):
     assert main([*words, "--distance", "300 pc"]) == 1
     assert "distance was None and is 300.0 pc" in capsys.readouterr().err
     assert main([*words, "--processes", "2", "--scheduler", "tcp://x"]) == 2
+
+
+@pytest.mark.usefixtures("small_models")
+def test_the_example_of_the_user_guide(tmp_path, monkeypatch, capsys):
+    page = Path(__file__).parents[2] / "docs" / "user_guide" / "survey.rst"
+    told = page.read_text().split("To see it at work")[1]
+    code = told.split(".. code-block:: python\n")[1].split(".. code-block::")[0]
+    words = re.search(r"\$ stellarssl (survey .*)", told)[1].split()
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(code), {})  # noqa: S102
+    assert main(words) == 0
+    assert capsys.readouterr().out.count(" ok ") == 2
+    on = QTable.read(tmp_path / "two" / "masses.ecsv")["cube"]
+    assert set(on) == {"east", "west"}
 
 
 @pytest.mark.usefixtures("small_models")
