@@ -166,6 +166,8 @@ def test_batches_show_every_flame_once_in_a_pass(noise):
     assert not torch.equal(stream[:12], stream[12:24])
 
 
+# torch warns of more workers than processors; the order is theirs to keep on a single one, too
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_workers_do_not_change_the_order(noise, n_workers):
     def first_three(n, first):
