@@ -145,20 +145,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _survey(options: argparse.Namespace) -> int:
+    names = ("positions", "output", "only_sources", "n_segments", "memory_limit")
     table = stellarssl.survey.survey(
         options.cubes,
-        options.positions,
-        options.output,
         parallel=options.scheduler or options.processes,
-        tracer=options.tracer,
-        velocity_range=options.velocity_range,
-        efficiency=options.efficiency,
-        abundance=options.abundance,
-        only_sources=options.only_sources,
-        n_segments=options.n_segments,
-        memory_limit=options.memory_limit,
-        progress=options.progress,
-        **_reading(options),
+        **_named(options, *names),
+        **_measuring(options),
     )
     _print_table(table)
     failed = [str(row["cube"]) for row in table if row["status"] == "failed"]
@@ -226,16 +218,13 @@ def _reading(options: argparse.Namespace) -> dict[str, object]:
     return _named(options, "unit", "beam", "rest_value", "distance")
 
 
+def _measuring(options: argparse.Namespace) -> dict[str, object]:
+    names = ("tracer", "velocity_range", "efficiency", "abundance", "progress")
+    return _reading(options) | _named(options, *names)
+
+
 def _maps(options: argparse.Namespace) -> "stellarssl.MomentMaps":
-    return stellarssl.moment_maps(
-        options.cube,
-        tracer=options.tracer,
-        velocity_range=options.velocity_range,
-        efficiency=options.efficiency,
-        abundance=options.abundance,
-        progress=options.progress,
-        **_reading(options),
-    )
+    return stellarssl.moment_maps(options.cube, **_measuring(options))
 
 
 def _maps_at_least(options: argparse.Namespace) -> "stellarssl.MomentMaps":
@@ -351,22 +340,35 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
     text = "many cubes, on one machine or a cluster; stopped anywhere, it goes on where it was"
     words = verbs.add_parser("survey", help=text, description=text, parents=parents)
     words.add_argument("cubes", metavar="CUBE", nargs="+", help="FITS files or CASA images")
-    words.add_argument("--positions", metavar="FILE", help="catalogue or region file, of all cubes")
-    words.add_argument("--output", metavar="DIR", required=True, help="results; again to go on")
     words.add_argument(
-        "--only-sources", action="store_true", help="read cubes about their sources only"
+        "--positions",
+        metavar="FILE",
+        help="catalogue or region file of the stars on all cubes; else each cube's column peaks",
+    )
+    words.add_argument(
+        "--output",
+        metavar="DIR",
+        required=True,
+        help="where all results go; the same command with the same folder goes on there",
+    )
+    words.add_argument(
+        "--only-sources",
+        action="store_true",
+        help="read no more of a cube than the tiles of its stars; needs --positions",
     )
     words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
     words.add_argument(
         "--memory-limit",
         metavar='"2 GB"',
-        help="of a task that reads a cube",
+        help="of each process; if left out, they share a quarter of what is free",
     )
     where = words.add_mutually_exclusive_group()
     where.add_argument(
-        "--processes", type=int, metavar="N", help="so many on this machine; one if left out"
+        "--processes", type=int, metavar="N", help="cubes at once on this machine; 1 if left out"
     )
-    where.add_argument("--scheduler", metavar='"tcp://host:8786"', help="of a dask cluster")
+    where.add_argument(
+        "--scheduler", metavar='"tcp://host:8786"', help="of a dask cluster that does the work"
+    )
     words.set_defaults(verb=_survey)
 
 
@@ -397,7 +399,7 @@ def _reading_words() -> argparse.ArgumentParser:
         ("distance", "288 pc", "of the gas"),
         ("tracer", "13CO", "the line, or a column per brightness such as '1e22 cm-2 / (K km/s)'"),
         ("unit", "K", "of the stored values, where the header does not say"),
-        ("beam", "46 arcsec", "FWHM, or 'MAJOR x MINOR arcsec', where the header does not say"),
+        ("beam", "46 arcsec", "FWHM, or 'MAJOR MINOR arcsec', where the header does not say"),
         ("rest-value", "110.201354 GHz", "rest frequency, where the header does not say"),
         ("velocity-range", "-5 10 km/s", "only these velocities"),
     ):

@@ -14,6 +14,7 @@ def as_quantity(
     unit: u.UnitBase | str,
     *,
     positive: bool = True,
+    scalar: bool = False,
     equivalencies: list | None = None,
 ) -> u.Quantity | None:
     """Turn an argument into a quantity of the given unit.
@@ -28,6 +29,8 @@ def as_quantity(
         What it is converted to.
     positive : bool, optional
         Whether values must be finite and above zero.
+    scalar : bool, optional
+        Whether it must be one value.
     equivalencies : list, optional
         Passed to `~astropy.units.Quantity.to`.
 
@@ -39,7 +42,7 @@ def as_quantity(
     Raises
     ------
     InputError
-        If it is a bare number, has another physical type, or is not positive.
+        If it is a bare number, has another physical type, is not positive or not one value.
     """
     if value is None:
         return None
@@ -47,15 +50,18 @@ def as_quantity(
     rule = f"must be a quantity convertible to {unit.to_string()!r}, such as '10 {unit}'"
     try:
         quantity = u.Quantity(value)
-        if isinstance(value, (int, float)) or (
+        bare = isinstance(value, (int, float)) or (
             quantity.unit == u.dimensionless_unscaled and unit != u.dimensionless_unscaled
-        ):
-            raise InputError(name, rule, value)
+        )
         quantity = quantity.to(unit, equivalencies=equivalencies or [])
-    except (TypeError, u.UnitConversionError) as error:
+    except (TypeError, ValueError) as error:  # no quantity, no unit, or another kind of unit
         raise InputError(name, rule, value) from error
+    if bare:
+        raise InputError(name, rule, value)
     if positive and not np.all(np.isfinite(quantity.value) & (quantity.value > 0)):
         raise InputError(name, "must be finite and above zero", value)
+    if scalar and not quantity.isscalar:
+        raise InputError(name, "must be a single value", value)
     return quantity
 
 

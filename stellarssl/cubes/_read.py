@@ -266,10 +266,9 @@ def _beam(
 
 def _rest_value(source: Source, options: Options, notes: list[str]) -> u.Quantity | None:
     """Return the argument's rest frequency, else the header's, else the named tracer's."""
-    rest = as_quantity("rest_value", options.rest_value, u.GHz, equivalencies=u.spectral())
+    given, through = options.rest_value, u.spectral()
+    rest = as_quantity("rest_value", given, u.GHz, scalar=True, equivalencies=through)
     if rest is not None:
-        if not rest.isscalar:
-            raise InputError("rest_value", "must be a single value", rest)
         return rest
     if source.axes.rest is not None:
         return source.axes.rest.to(u.GHz)
@@ -312,10 +311,8 @@ def _distance(
     source: Source, options: Options, notes: list[str]
 ) -> tuple[u.Quantity | None, str | None]:
     """Return the argument's distance, else the header's if it states its unit."""
-    distance = as_quantity("distance", options.distance, u.pc)
+    distance = as_quantity("distance", options.distance, u.pc, scalar=True)
     if distance is not None:
-        if not distance.isscalar:
-            raise InputError("distance", "must be a single value for a cube", distance)
         return distance, "argument"
     distance = header_distance(source.header)
     if distance is not None:

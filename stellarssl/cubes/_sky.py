@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from stellarssl._utils.exceptions import InputError
 from stellarssl.cubes._axes import read_axes
 from stellarssl.cubes._headers import repair_header
-from stellarssl.cubes._sources import open_source
+from stellarssl.cubes._sources import open_source, pick_hdu
 
 __all__ = ["read_sky"]
 
@@ -50,6 +50,8 @@ def read_sky(
             with fits.open(path, mode="denywrite", do_not_scale_image_data=True) as hdus:
                 image = _cube_of(hdus, hdu)
                 header, shape = image.header.copy(), image.shape
+    except InputError:
+        raise
     except (EOFError, OSError, TypeError, KeyError, IndexError, ValueError, zlib.error) as error:
         raise InputError("cube", f"must be a whole FITS file: {error}", str(path)) from error
     if len(shape) < 3:
@@ -63,6 +65,6 @@ def read_sky(
 def _cube_of(hdus: fits.HDUList, hdu: int | str | None) -> fits.ImageHDU:
     """Go no further into the file than the HDU that is wanted."""
     if hdu is not None:
-        return hdus[hdu]
+        return hdus[pick_hdu(hdus, hdu)[0]]
     images = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
     return next((e for e in hdus if isinstance(e, images) and len(e.shape) >= 3), hdus[0])

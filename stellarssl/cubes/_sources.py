@@ -20,7 +20,7 @@ from stellarssl.cubes._axes import Axes, read_axes
 from stellarssl.cubes._beams import beam_table, header_beam
 from stellarssl.cubes._headers import repair_header
 
-__all__ = ["ScaledArray", "Source", "open_source"]
+__all__ = ["ScaledArray", "Source", "check_hdu", "open_source", "pick_hdu"]
 
 
 @dataclass(frozen=True)
@@ -215,8 +215,46 @@ def _from_path(path: Path, hdu: int | str | None) -> Source:
     return source
 
 
-def _pick(hdus: fits.HDUList, hdu: int | str | None) -> tuple[int, str | None]:
-    """Return the index of the cube among HDUs, and a note if there was a choice."""
+def check_hdu(hdu: int | str | None) -> None:
+    """Refuse what can be no file's HDU.
+
+    Parameters
+    ----------
+    hdu : int, str or None
+        Its number or its name.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if hdu is not None and not isinstance(hdu, int | np.integer | str):
+        raise InputError("hdu", "must be a number or a name", hdu)
+
+
+def pick_hdu(hdus: fits.HDUList, hdu: int | str | None) -> tuple[int, str | None]:
+    """Find the cube among HDUs.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        Of a file.
+    hdu : int, str or None
+        Which one; the first with three axes by default.
+
+    Returns
+    -------
+    index : int
+        Its number.
+    note : str or None
+        What the user may know if there was a choice.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    check_hdu(hdu)
     if hdu is not None:
         try:
             hdus[hdu]
@@ -235,7 +273,7 @@ def _pick(hdus: fits.HDUList, hdu: int | str | None) -> tuple[int, str | None]:
 
 
 def _from_hdus(hdus: fits.HDUList, hdu: int | str | None, path: str) -> Source:
-    index, choice = _pick(hdus, hdu)
+    index, choice = pick_hdu(hdus, hdu)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         raw = hdus[index].data

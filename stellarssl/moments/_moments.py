@@ -19,7 +19,7 @@ from stellarssl.moments._plan import Plan, make_plan
 from stellarssl.moments._voxels import Voxels
 from stellarssl.tracers import Tracer, get_tracer
 
-__all__ = ["moment_maps", "moment_plan"]
+__all__ = ["as_efficiency", "moment_maps", "moment_plan"]
 
 _KMS = u.km / u.s
 _COLD = 10 * u.K
@@ -261,13 +261,38 @@ def _efficiency(cube: Cube, efficiency: float | None) -> float:
             rule = f"must be given, as {cube.source} is in {cube.temperature_scale}"
             raise MissingInputError("efficiency", f"{rule}: T_A* over T_mb")
         return cube.efficiency
+    return as_efficiency(efficiency, cube.unit, cube.temperature_scale)
+
+
+def as_efficiency(efficiency: float, unit: u.UnitBase | None, scale: str | None) -> float:
+    """Check an efficiency.
+
+    Parameters
+    ----------
+    efficiency : float
+        T_A* over T_mb.
+    unit : `~astropy.units.UnitBase` or None
+        Of the values, as far as it is known.
+    scale : {"T_mb", "T_A*", "T_R*"} or None
+        Their temperature scale, as far as it is known.
+
+    Returns
+    -------
+    efficiency : float
+        The same.
+
+    Raises
+    ------
+    InputError
+        If it is no efficiency, or these values need none.
+    """
     if isinstance(efficiency, bool) or not isinstance(efficiency, (int, float, np.floating)):
         raise InputError("efficiency", "must be a number, T_A* over T_mb", efficiency)
     if not 0 < efficiency <= 1:
         raise InputError("efficiency", "must be above 0 and at most 1", efficiency)
-    if cube.temperature_scale == "T_mb" or not cube.unit.is_equivalent(u.K):
-        stated = cube.temperature_scale or cube.unit
-        raise InputError("efficiency", f"applies to T_A*, not to a cube in {stated}", efficiency)
+    if scale == "T_mb" or (unit is not None and not unit.is_equivalent(u.K)):
+        rule = f"applies to T_A*, not to a cube in {scale or unit}"
+        raise InputError("efficiency", rule, efficiency)
     return float(efficiency)
 
 

@@ -14,7 +14,16 @@ from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.progress import progress
 from stellarssl._utils.quantities import as_quantity
 
-__all__ = ["Block", "Plan", "available_memory", "make_plan", "run_blocks", "runs"]
+__all__ = [
+    "Block",
+    "Plan",
+    "as_bytes",
+    "as_threads",
+    "available_memory",
+    "make_plan",
+    "run_blocks",
+    "runs",
+]
 
 _BLOCK = 1 << 21
 """Voxels of a block where memory allows more: a few to each thread even for a small cube."""
@@ -202,11 +211,8 @@ def make_plan(
         If the memory does not suffice for a single pixel and its margin, or an option has no
         meaning.
     """
-    if n_threads is None:
-        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    elif isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
-        raise InputError("n_threads", "must be a whole number of 1 or more", n_threads)
-    limit = _bytes(memory_limit)
+    n_threads = as_threads(n_threads)
+    limit = as_bytes(memory_limit)
     n_v, n_y, n_x = shape
     per_pixel = n_v * (_PER_VOXEL + voxel_bytes)
     for threads in range(n_threads, 0, -1):  # fewer at once where memory is short
@@ -238,14 +244,56 @@ def _block_shape(pixels: int, n_v: int, n_y: int, n_x: int, margin: int) -> tupl
     )
 
 
-def _bytes(memory_limit: u.Quantity | str | int | None) -> int:
+def as_threads(n_threads: int | None) -> int:
+    """Check a number of threads.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        None is one a processor that this process may use.
+
+    Returns
+    -------
+    n_threads : int
+        1 or more.
+
+    Raises
+    ------
+    InputError
+        If it is no such number.
+    """
+    if n_threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+        raise InputError("n_threads", "must be a whole number of 1 or more", n_threads)
+    return n_threads
+
+
+def as_bytes(memory_limit: u.Quantity | str | int | None) -> int:
+    """Check an amount of memory.
+
+    Parameters
+    ----------
+    memory_limit : `~astropy.units.Quantity`, str, int or None
+        None is a quarter of what is free.
+
+    Returns
+    -------
+    limit : int
+        Bytes.
+
+    Raises
+    ------
+    InputError
+        If it is no amount of memory.
+    """
     if memory_limit is None:
         return available_memory() // 4
     if isinstance(memory_limit, int) and not isinstance(memory_limit, bool):
         if memory_limit < 1:
             raise InputError("memory_limit", "must be above zero", memory_limit)
         return memory_limit
-    return int(as_quantity("memory_limit", memory_limit, u.byte).value)
+    return int(as_quantity("memory_limit", memory_limit, u.byte, scalar=True).value)
 
 
 def run_blocks(

@@ -62,8 +62,9 @@ class PCASegmenter:
     random_state: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.n_segments is not None and self.n_segments < 1:
-            raise InputError("n_segments", "must be at least 1, or None", self.n_segments)
+        n = self.n_segments
+        if n is not None and (not isinstance(n, int | np.integer) or n < 1):
+            raise InputError("n_segments", "must be at least 1, or None", n)
         if not 1 <= self.step <= WINDOW // 2:
             raise InputError("step", f"must be from 1 to {WINDOW // 2} pixels", self.step)
         if self.library.tokens is None:

@@ -1,5 +1,7 @@
 """Which of many sources lie on a cube."""
 
+import hashlib
+
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -8,7 +10,7 @@ from scipy.spatial import KDTree
 
 from stellarssl.pipeline import Sources
 
-__all__ = ["Catalogue"]
+__all__ = ["Catalogue", "digest"]
 
 _EDGE_POINTS = 33
 _MARGIN = 1.02  # between the points of an edge the sky may bulge a little
@@ -68,3 +70,24 @@ def _unit_vectors(coord: SkyCoord) -> np.ndarray:
     """Return directions as float64 (n, 3), ICRS."""
     sphere = coord.icrs.represent_as("unitspherical")
     return np.moveaxis(sphere.to_cartesian().xyz.to_value(u.one), 0, -1)
+
+
+def digest(sources: Sources) -> str:
+    """Return the sha256 of all that is known of sources.
+
+    Parameters
+    ----------
+    sources : `~stellarssl.pipeline.Sources`
+        The sources.
+
+    Returns
+    -------
+    digest : str
+        64 hexadecimal digits.
+    """
+    told = hashlib.sha256("\n".join(sources.id).encode())
+    coord = sources.skycoord.icrs
+    known = (sources.distance, sources.position_error, sources.velocity_range)
+    for values in (coord.ra, coord.dec, *known):
+        told.update(b"-" if values is None else np.ascontiguousarray(values.value).tobytes())
+    return told.hexdigest()

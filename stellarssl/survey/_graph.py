@@ -3,11 +3,11 @@
 from collections.abc import Callable, Generator, Hashable, Iterator
 from dataclasses import dataclass, field
 
-from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl._utils.exceptions import StellarSSLError
 from stellarssl._utils.provenance import provenance
 from stellarssl.survey._parallel import Failure, Here
 from stellarssl.survey._plan import Job, Recipe
-from stellarssl.survey._records import read_record, write_json
+from stellarssl.survey._records import is_output, read_record, write_json
 from stellarssl.survey._stations import (
     make_masses,
     make_moments,
@@ -155,7 +155,7 @@ def _finish(job: Job, recipe: Recipe, outcome: Outcome) -> Outcome:
         "status": outcome.status,
         "refused": outcome.refused,
         "n_sources": None if job.sources is None else len(job.sources),
-        "options": recipe.spelled,
+        "asked": recipe.asked,
         "encoder_sha256": recipe.models.encoder_sha256,
         "library_sha256": recipe.models.library_sha256,
         **provenance(),
@@ -212,7 +212,7 @@ def drive(
     for cube in graphs:
         advance(cube, None)
     for key, result in runner.finished():
-        if isinstance(result, InputError) and result.parameter == "output":
+        if is_output(result):
             raise result
         results[key] = result
         told()

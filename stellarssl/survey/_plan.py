@@ -1,8 +1,6 @@
-"""What is asked of a survey, and what of it each cube gets."""
+"""What cubes share, and what each of them gets."""
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +9,13 @@ import astropy.units as u
 import numpy as np
 
 from stellarssl._utils.exceptions import InputError, StellarSSLError
-from stellarssl._utils.quantities import as_quantity, as_range
 from stellarssl.cubes import read_sky
 from stellarssl.pipeline import Sources
-from stellarssl.survey._catalogue import Catalogue
+from stellarssl.survey._catalogue import Catalogue, digest
 from stellarssl.survey._models import Models
 from stellarssl.survey._records import checksum, stamp, write_json
 
-__all__ = ["Job", "Recipe", "View", "asked_for", "plan_cubes", "settle", "spelled"]
-
-_QUANTITIES = {
-    "rest_value": u.GHz,
-    "distance": u.pc,
-    "excitation_temperature": u.K,
-    "max_recoverable_scale": u.arcsec,
-}
+__all__ = ["Job", "Recipe", "View", "plan_cubes", "settle"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +28,8 @@ class Recipe:
         The survey's folder, at the same place for every worker.
     options : dict
         Of `~stellarssl.moment_maps`.
-    spelled : dict
-        The same, and the two below, as `spelled` writes them.
+    asked : dict
+        What must be the same when the survey goes on, of `asked_for`.
     only_sources : bool
         Whether a cube is read about its sources only.
     n_segments : int or None
@@ -50,7 +40,7 @@ class Recipe:
 
     output: Path
     options: dict
-    spelled: dict
+    asked: dict
     only_sources: bool
     n_segments: int | None
     models: Models
@@ -103,73 +93,15 @@ class Job:
     views: tuple[View, ...]
 
 
-def spelled(options: dict) -> dict[str, object]:
-    """Check options and write them so that like is alike: quantities in one unit, all as JSON.
-
-    Parameters
-    ----------
-    options : dict
-        Of `~stellarssl.moment_maps` and `~stellarssl.segment`.
-
-    Returns
-    -------
-    plain : dict
-        Strings, numbers and None.
-
-    Raises
-    ------
-    InputError
-        If one of them could suit no cube.
-    """
-    plain = {}
-    for name, value in options.items():
-        if name in _QUANTITIES:
-            through = u.spectral() if name == "rest_value" else None
-            value = as_quantity(name, value, _QUANTITIES[name], equivalencies=through)  # noqa: PLW2901
-        elif name == "velocity_range":
-            value = as_range(name, value, u.km / u.s)  # noqa: PLW2901
-        plain[name] = value if value is None or isinstance(value, int | float) else str(value)
-    return plain
-
-
-def asked_for(options: dict, sources: Sources | None, models: Models, version: str) -> dict:
-    """Return what must be the same when a survey goes on.
-
-    Parameters
-    ----------
-    options : dict
-        Of `spelled`.
-    sources : `~stellarssl.pipeline.Sources` or None
-        The catalogue.
-    models : `Models`
-        Weights and library.
-    version : str
-        Of stellarssl.
-
-    Returns
-    -------
-    asked : dict of str, float or None
-        One entry a thing.
-    """
-    return options | {
-        "positions": None if sources is None else f"catalogue {_digest(sources)[:12]}",
-        "encoder": f"weights {models.encoder_sha256[:12]}",
-        "library": f"library {models.library_sha256[:12]}",
-        "stellarssl": version,
-    }
-
-
-def settle(output: Path, asked: dict, cubes: Iterable[str | os.PathLike]) -> dict[str, str]:
+def settle(recipe: Recipe, cubes: Iterable[str]) -> dict[str, str]:
     """Open or begin the survey's manifest, ``survey.json``, and give each cube a folder.
 
     Parameters
     ----------
-    output : `~pathlib.Path`
-        Of the survey.
-    asked : dict
-        Of `asked_for`.
-    cubes : iterable of path-like
-        Those of the manifest keep their folders; others get free ones.
+    recipe : `Recipe`
+        What cubes share.
+    cubes : iterable of str
+        Whole paths. Those of the manifest keep their folders; others get free ones.
 
     Returns
     -------
@@ -181,16 +113,13 @@ def settle(output: Path, asked: dict, cubes: Iterable[str | os.PathLike]) -> dic
     InputError
         If the manifest is damaged or was written for something else.
     """
-    path = output / "survey.json"
-    folders = {}
-    if path.exists():
-        folders = _known_folders(path, asked)
-    paths = dict.fromkeys(os.path.abspath(cube) for cube in cubes)  # noqa: PTH100  (keeps links)
-    for cube in paths:
+    path = recipe.output / "survey.json"
+    folders = _known_folders(path, recipe.asked) if path.exists() else {}
+    for cube in cubes:
         if cube not in folders:
             folders[cube] = _free_name(Path(cube).name, set(folders.values()))
-    write_json(path, {"asked": asked, "folders": folders})
-    return {cube: folders[cube] for cube in paths}
+    write_json(path, {"asked": recipe.asked, "folders": folders})
+    return {cube: folders[cube] for cube in cubes}
 
 
 def _known_folders(path: Path, asked: dict) -> dict[str, str]:
@@ -205,8 +134,8 @@ def _known_folders(path: Path, asked: dict) -> dict[str, str]:
         for name in {**before, **asked}
         if before.get(name) != asked.get(name)
     ]
-    begun = any((path.parent / folder).exists() for folder in folders.values())
-    if changed and begun:
+    made = any(any((path.parent / folder).glob("*.fits")) for folder in folders.values())
+    if changed and made:
         rule = f"holds a survey in which {', '.join(changed)}: choose another folder"
         raise InputError("output", rule, str(path.parent))
     return folders
@@ -222,7 +151,7 @@ def _free_name(file: str, taken: set[str]) -> str:
 
 
 def plan_cubes(
-    recipe: Recipe, asked: dict, folders: dict[str, str], catalogue: Catalogue | None
+    recipe: Recipe, folders: dict[str, str], catalogue: Catalogue | None
 ) -> dict[str, Job | StellarSSLError | None]:
     """Find out, from the headers alone, what is to be done for each cube.
 
@@ -230,8 +159,6 @@ def plan_cubes(
     ----------
     recipe : `Recipe`
         What they share.
-    asked : dict
-        Of `asked_for`.
     folders : dict of str
         Of `settle`.
     catalogue : `Catalogue` or None
@@ -246,22 +173,21 @@ def plan_cubes(
     jobs = {}
     for cube, folder in folders.items():
         try:
-            jobs[cube] = _job(recipe, asked, cube, folder, catalogue)
+            jobs[cube] = _job(recipe, cube, folder, catalogue)
         except StellarSSLError as error:
             jobs[cube] = error
     return jobs
 
 
-def _job(
-    recipe: Recipe, asked: dict, cube: str, folder: str, catalogue: Catalogue | None
-) -> Job | None:
+def _job(recipe: Recipe, cube: str, folder: str, catalogue: Catalogue | None) -> Job | None:
     before = stamp(cube)
     sources = None
     if catalogue is not None:
         sources = catalogue.on(*read_sky(cube, hdu=recipe.options["hdu"]))
         if sources is None:
             return None
-    made_from = checksum(asked, cube, before, None if sources is None else _digest(sources))
+    told = None if sources is None else digest(sources)
+    made_from = checksum(recipe.asked, cube, before, told)
     return Job(cube, recipe.output / folder, sources, before, made_from, _views(sources))
 
 
@@ -277,13 +203,3 @@ def _views(sources: Sources | None) -> tuple[View, ...]:
         for i, window in enumerate(windows)
     )
     return (View("moments", None, np.arange(0)), *named)
-
-
-def _digest(sources: Sources) -> str:
-    """Return the sha256 of all that is known of sources."""
-    digest = hashlib.sha256("\n".join(sources.id).encode())
-    coord = sources.skycoord.icrs
-    known = (sources.distance, sources.position_error, sources.velocity_range)
-    for values in (coord.ra, coord.dec, *known):
-        digest.update(b"-" if values is None else np.ascontiguousarray(values.value).tobytes())
-    return digest.hexdigest()

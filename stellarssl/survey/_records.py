@@ -22,6 +22,7 @@ from stellarssl._utils.provenance import file_sha256
 __all__ = [
     "checksum",
     "clear_unfinished",
+    "is_output",
     "journal",
     "read_record",
     "stamp",
@@ -100,6 +101,22 @@ def storing(path: Path) -> Iterator[None]:
             "what is finished stays, and the same command goes on"
         )
         raise InputError("output", rule, str(path)) from error
+
+
+def is_output(error: object) -> bool:
+    """Tell whether something is the error of `storing`, after which no cube can go on.
+
+    Parameters
+    ----------
+    error : object
+        Any result.
+
+    Returns
+    -------
+    whether : bool
+        If it is.
+    """
+    return isinstance(error, InputError) and error.parameter == "output"
 
 
 def write_json(path: Path, record: dict) -> None:

@@ -25,6 +25,7 @@ from stellarssl.pipeline import estimate_mass, observations, segment, write_mass
 from stellarssl.survey._models import load_models, observed_library, write_observed
 from stellarssl.survey._plan import Job, Recipe, View
 from stellarssl.survey._records import (
+    is_output,
     journal,
     read_record,
     stamp,
@@ -131,12 +132,8 @@ def _measured(recipe: Recipe, job: Job, view: View) -> MomentMaps:
 
 def _surroundings(recipe: Recipe, job: Job, view: View) -> np.ndarray:
     """Mark the pixels that the tiles of a view's sources need."""
-    reading = {
-        name: recipe.options[name] for name in ("unit", "beam", "rest_value", "distance", "hdu")
-    }
-    tracer = recipe.options["tracer"]
-    named = tracer if isinstance(tracer, str) and tracer != "auto" else None
-    cube = read_cube(job.cube, tracer=named, **reading)
+    names = ("unit", "beam", "rest_value", "distance", "hdu", "tracer")
+    cube = read_cube(job.cube, **{name: recipe.options[name] for name in names})
     sources = job.sources[view.rows]
     return source_footprint(cube, sources.skycoord, distance=sources.distance)
 
@@ -269,7 +266,7 @@ def _once(
         journal(recipe.output, job.folder.name, station, "begins")
         products, refused = write(), None
     except StellarSSLError as error:
-        if _is_output(error):
+        if is_output(error):
             return error
         if _is_this_machines(error):
             raise
@@ -286,7 +283,3 @@ def _is_this_machines(error: StellarSSLError) -> bool:
     """Tell whether another run may fare better: that is no refusal of the cube, to be recorded."""
     resource = isinstance(error, InputError) and error.parameter in ("memory_limit", "n_threads")
     return resource or isinstance(error, OutputError)
-
-
-def _is_output(error: StellarSSLError) -> bool:
-    return isinstance(error, InputError) and error.parameter == "output"

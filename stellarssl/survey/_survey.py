@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Generator, Iterable
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
@@ -14,15 +13,16 @@ from radio_beam import Beam
 from tqdm import tqdm
 
 from stellarssl._utils.exceptions import InputError, StellarSSLError
-from stellarssl._utils.quantities import as_quantity
-from stellarssl.moments._plan import available_memory
+from stellarssl.moments._plan import as_bytes, as_threads, available_memory
 from stellarssl.pipeline import read_sources
+from stellarssl.segmentation import PCASegmenter
+from stellarssl.survey._asked import asked_for, spelled
 from stellarssl.survey._catalogue import Catalogue
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
 from stellarssl.survey._lock import locked
-from stellarssl.survey._models import find_models
+from stellarssl.survey._models import find_models, load_models
 from stellarssl.survey._parallel import Here, workers
-from stellarssl.survey._plan import Job, Recipe, asked_for, plan_cubes, settle, spelled
+from stellarssl.survey._plan import Job, Recipe, plan_cubes, settle
 from stellarssl.survey._records import clear_unfinished
 from stellarssl.survey._tables import merge_masses, write_cubes
 from stellarssl.tracers import Tracer
@@ -113,11 +113,7 @@ def survey(  # noqa: PLR0913
     """
     if only_sources and positions is None:
         raise InputError("only_sources", "needs positions")
-    if n_segments is not None and n_segments < 1:
-        raise InputError("n_segments", "must be at least 1, or None", n_segments)
-    if memory_limit is not None and not isinstance(memory_limit, int):
-        memory_limit = as_quantity("memory_limit", memory_limit, u.byte)
-    output = Path(output).absolute()
+    output, cubes = Path(output).absolute(), _listed(cubes)
     options = {
         "tracer": tracer,
         "velocity_range": velocity_range,
@@ -132,36 +128,50 @@ def survey(  # noqa: PLR0913
         "max_recoverable_scale": max_recoverable_scale,
     }
     plain = spelled({**options, "only_sources": only_sources, "n_segments": n_segments})
+    options |= _resources(memory_limit, n_threads, parallel)
     sources = None if positions is None else read_sources(positions)
     models = find_models(encoder, library)
-    asked = asked_for(plain, sources, models, version("stellarssl"))
-    if memory_limit is None and isinstance(parallel, int) and parallel > 1:
-        memory_limit = available_memory() // (4 * parallel)
-    resources = {"memory_limit": memory_limit, "n_threads": n_threads}
-    recipe = Recipe(output, options | resources, plain, only_sources, n_segments, models)
+    PCASegmenter(*load_models(models), n_segments=n_segments)  # refuses what it cannot use
+    asked = asked_for(plain, sources, models)
+    recipe = Recipe(output, options, asked, only_sources, n_segments, models)
+    at_work = workers(parallel, models)
     catalogue = None if sources is None else Catalogue(sources)
     with locked(output):
-        folders = settle(output, asked, _listed(cubes))
+        folders = settle(recipe, cubes)
         clear_unfinished(output)
-        jobs = plan_cubes(recipe, asked, folders, catalogue)
+        jobs = plan_cubes(recipe, folders, catalogue)
         outcomes = {cube: _known(job) for cube, job in jobs.items()}
         todo = {cube: job for cube, job in jobs.items() if outcomes[cube] is None}
         for job in todo.values():
             clear_unfinished(job.folder)
         if todo:
-            with workers(parallel, models) as runner:
+            with at_work as runner:
                 graphs = {cube: cube_graph(recipe, job) for cube, job in todo.items()}
                 outcomes |= _watched(graphs, runner, len(jobs), show=progress)
         return _close(output, jobs, folders, outcomes)
 
 
-def _listed(cubes: Iterable[str | os.PathLike]) -> list[str | os.PathLike]:
+def _listed(cubes: Iterable[str | os.PathLike]) -> list[str]:
+    """Return whole paths, each once."""
     if isinstance(cubes, str | os.PathLike):
         raise InputError("cubes", "must be a list of paths, not one", os.fspath(cubes))
-    listed = list(cubes)
+    try:
+        listed = list(dict.fromkeys(os.path.abspath(cube) for cube in cubes))  # noqa: PTH100  (keeps links)
+    except TypeError as error:
+        raise InputError("cubes", "must be a list of paths", cubes) from error
     if not listed:
         raise InputError("cubes", "must name at least one cube", listed)
     return listed
+
+
+def _resources(memory_limit: object, n_threads: int | None, parallel: object) -> dict[str, object]:
+    """Return what each task that reads a cube may take; None is left to the worker."""
+    as_threads(n_threads)
+    if memory_limit is not None:
+        memory_limit = as_bytes(memory_limit)
+    elif isinstance(parallel, int) and parallel > 1:
+        memory_limit = available_memory() // (4 * parallel)
+    return {"memory_limit": memory_limit, "n_threads": n_threads}
 
 
 def _known(job: Job | StellarSSLError | None) -> Outcome | None:

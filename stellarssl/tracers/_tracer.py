@@ -72,14 +72,9 @@ class Tracer:
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise InputError("kind", f"must be one of {', '.join(_KINDS)}", self.kind)
-        checked = {
-            "n_h_per_w": as_quantity("n_h_per_w", self.n_h_per_w, N_H_PER_W_UNIT),
-            "mass": as_quantity("mass", self.mass, u.u),
-            "rest_frequency": as_quantity("rest_frequency", self.rest_frequency, u.GHz),
-        }
-        for name, value in checked.items():
-            if value is not None and not value.isscalar:
-                raise InputError(name, "must be a single value", value)
+        units = {"n_h_per_w": N_H_PER_W_UNIT, "mass": u.u, "rest_frequency": u.GHz}
+        for name, unit in units.items():
+            value = as_quantity(name, getattr(self, name), unit, scalar=True)
             object.__setattr__(self, name, value)
 
 
@@ -126,9 +121,8 @@ def get_tracer(
     >>> print(get_tracer("C18O", excitation_temperature="20 K").n_h_per_w.round(-20))
     1.61e+22 s / (K km cm2)
     """
-    rest = as_quantity("rest_value", rest_value, u.GHz, equivalencies=u.spectral())
-    if rest is not None and not rest.isscalar:
-        raise InputError("rest_value", "must be a single value", rest)
+    through = u.spectral()
+    rest = as_quantity("rest_value", rest_value, u.GHz, scalar=True, equivalencies=through)
     if isinstance(tracer, str):
         line = _find_line(tracer, rest)
         if line is not None:
@@ -248,9 +242,7 @@ def _make_tracer(
         "citation": line.citation,
         "valid": line.valid,
     }
-    temperature = as_quantity("excitation_temperature", excitation_temperature, u.K)
-    if temperature is not None and not temperature.isscalar:
-        raise InputError("excitation_temperature", "must be a single value", temperature)
+    temperature = as_quantity("excitation_temperature", excitation_temperature, u.K, scalar=True)
     if line.n_h_per_w:
         for name, value in (("excitation_temperature", temperature), ("abundance", abundance)):
             if value is not None:
