@@ -30,6 +30,14 @@ def _wait_for(found, seconds=300):
         time.sleep(0.05)
 
 
+def _address(file):
+    """Return what a scheduler's file says once it is whole: it is there before."""
+    try:
+        return json.loads(file.read_text())["address"]
+    except (OSError, ValueError):
+        return None
+
+
 @pytest.fixture
 def cluster(tmp_path):
     """A scheduler and a worker as processes: the scheduler's address and process number."""
@@ -39,10 +47,10 @@ def cluster(tmp_path):
     scheduler = subprocess.Popen(
         [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *reached]
     )
-    _wait_for(file.exists)
+    _wait_for(lambda: _address(file))
     alone = ["--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--death-timeout", "1"]
     worker = subprocess.Popen([*dask, "worker", *reached, *alone])
-    yield json.loads(file.read_text())["address"], scheduler.pid
+    yield _address(file), scheduler.pid
     for process in (worker, scheduler):
         process.kill()
         process.wait()
