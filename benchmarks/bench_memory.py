@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.cubes import header
 
-GIGABYTES = (0.1, 1, 4, 16, 40)
+GIGABYTES = (0.1, 1, 4, 16)
 THREADS = (1, 2)
 LIMIT = "400 MB"
 _SIDE = 512
