@@ -38,7 +38,8 @@ def test_like_is_alike(name, values, plain):
 
 @pytest.mark.parametrize("tracer", ["auto", "AUTO", "13CO", "1e22 cm-2 / (K km/s)", None])
 def test_what_the_line_of_a_cube_decides_is_not_refused(tracer):
-    spelled(NOTHING | {"tracer": tracer, "rest_value": "110.2013543 GHz"})
-    spelled(NOTHING | {"tracer": tracer})
-    if tracer != "13CO":
-        spelled(NOTHING | {"tracer": tracer, "rest_value": "96.741 GHz"})
+    frequencies = ["110.2013543 GHz", None] + ["96.741 GHz"] * (tracer != "13CO")
+    for rest_value in frequencies:
+        plain = spelled(NOTHING | {"tracer": tracer, "rest_value": rest_value})
+        assert plain["tracer"] == tracer
+        assert plain["rest_value"] == rest_value
