@@ -48,7 +48,7 @@ def track_tiles_against_reproject_interp():
     rng = np.random.default_rng(2)
     positions = maps.wcs.pixel_to_world(*rng.uniform(40, 760, (2, N_TILES)))
     tiles = make_tiles(maps, positions[:N_CALLS])  # compiles, too
-    column = maps.n_hi.value
+    column = maps.n_h.value
 
     def calls():
         for i in range(N_CALLS):

@@ -74,7 +74,7 @@ def values(cube, positions, distance, options):
     maps = stellarssl.moment_maps(cube, **options)
     out = {
         f"moments_{name}": np.asarray(getattr(maps, name), "f4")
-        for name in ("moment0", "v_los", "sigma_v", "noise", "moment0_limit", "peak", "n_hi")
+        for name in ("moment0", "v_los", "sigma_v", "noise", "moment0_limit", "peak", "n_h")
     }
     out |= {f"moments_error_{name}": np.asarray(e, "f4") for name, e in maps.errors.items()}
     out |= {"moments_detected": maps.mask, "moments_covered": maps.coverage}

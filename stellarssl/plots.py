@@ -299,7 +299,7 @@ def _column(maps: MomentMaps) -> tuple[np.ndarray, Normalize, str]:
     if maps.tracer is None:
         image, label = maps.moment0.to_value(u.K * u.km / u.s), r"$\log_{10} W$ [K km s$^{-1}$]"
     else:
-        image, label = maps.n_hi.to_value(u.cm**-2), r"$\log_{10} N_\mathrm{H}$ [cm$^{-2}$]"
+        image, label = maps.n_h.to_value(u.cm**-2), r"$\log_{10} N_\mathrm{H}$ [cm$^{-2}$]"
     image = np.log10(np.where(maps.mask & (image > 0), image, np.nan))
     return image, Normalize(*_percentiles(image, 1, 99.8)), label
 

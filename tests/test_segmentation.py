@@ -437,7 +437,7 @@ def test_rows_regions_and_labels_share_ids(segmentation):
 
 
 def test_kind_1_has_the_highest_column(segmentation):
-    n_h = blobs().n_hi.value
+    n_h = blobs().n_h.value
     table = segmentation.table
     means = [
         np.average(table["mean_n_h"].value[rows], weights=table["n_pixels"][rows])

@@ -28,7 +28,7 @@ _ERRORS = {
     "ERR_MOMENT0": "moment0",
     "ERR_V_LOS": "v_los",
     "ERR_SIGMA_V": "sigma_v",
-    "ERR_N_H": "n_hi",
+    "ERR_N_H": "n_h",
 }
 _FLAGS = {"DETECTED": "mask", "COVERAGE": "coverage"}
 _QUANTITIES = ("distance", "channel_width", "sigma_instrument", "max_recoverable_scale")
@@ -47,7 +47,7 @@ def write_maps(maps: object, path: str | os.PathLike, *, overwrite: bool) -> Non
     overwrite : bool
         Whether a file that is there may be replaced.
     """
-    images = {} if maps.tracer is None else {"N_H": maps.n_hi}
+    images = {} if maps.tracer is None else {"N_H": maps.n_h}
     images |= {name: getattr(maps, field) for name, field in _IMAGES.items()}
     images |= {name: maps.errors.get(field) for name, field in _ERRORS.items()}
     header = _common_header(maps)

@@ -36,7 +36,7 @@ class MomentMaps:
         Intensity-weighted mean velocity, and the root of the second central moment [km/s];
         NaN where nothing is detected, the latter also where noise makes its square negative.
     errors : dict of `~astropy.units.Quantity`
-        One standard deviation of ``moment0``, ``v_los``, ``sigma_v`` and, with a tracer, ``n_hi``.
+        One standard deviation of ``moment0``, ``v_los``, ``sigma_v`` and, with a tracer, ``n_h``.
     mask : ndarray of bool
         (y, x): detected, with an intensity above zero.
     coverage : ndarray of bool
@@ -96,8 +96,8 @@ class MomentMaps:
         return (np.sqrt(proj_plane_pixel_area(self.wcs)) * u.deg).to(u.arcsec)
 
     @property
-    def n_hi(self) -> u.Quantity:
-        """Column of hydrogen nuclei [cm^-2], ``tracer.n_h_per_w`` times ``moment0``."""
+    def n_h(self) -> u.Quantity:
+        """Column of hydrogen nuclei [cm^-2], the paper's N_HI: ``tracer.n_h_per_w`` times ``moment0``."""
         if self.tracer is None:
             rule = "must be given for a column: a line's name, or N_H per K km/s"
             raise MissingInputError("tracer", rule)
@@ -153,7 +153,7 @@ class MomentMaps:
         >>> sky = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.01, "CDELT2": 0.01})
         >>> n_h, v = np.full((4, 5), 2e22) * u.cm**-2, np.ones((4, 5)) * u.km / u.s
         >>> maps = MomentMaps.from_maps(n_h=n_h, v_los=v, sigma_v=v, wcs=sky)
-        >>> print(f"{maps.n_hi[0, 0]:.2e}")
+        >>> print(f"{maps.n_h[0, 0]:.2e}")
         2.00e+22 1 / cm2
         """
         n_h = _as_map("n_h", n_h, _CM2, None)
@@ -167,15 +167,15 @@ class MomentMaps:
             raise InputError("n_h", "must be above zero somewhere, with a v_los and a sigma_v")
         known = _known_errors(errors or {}, n_h.shape)
         limit = (
-            3 * known["n_hi"]
-            if np.isfinite(known["n_hi"].value).any()
+            3 * known["n_h"]
+            if np.isfinite(known["n_h"].value).any()
             else (np.full(n_h.shape, n_h.value[mask].min(), np.float32) * _CM2)
         )
         return cls(
             moment0=_blank(_intensity(n_h), mask),
             v_los=_blank(v_los, mask),
             sigma_v=_blank(sigma_v, mask),
-            errors={"moment0": _intensity(known["n_hi"]), **known},
+            errors={"moment0": _intensity(known["n_h"]), **known},
             mask=mask,
             coverage=coverage,
             noise=np.zeros(n_h.shape, np.float32) * u.K,
@@ -246,7 +246,7 @@ def _known_errors(errors: dict, shape: tuple[int, int]) -> dict[str, u.Quantity]
         if name not in units:
             raise InputError("errors", f"must be of {', '.join(units)}", name)
     return {
-        "n_hi" if name == "n_h" else name: _as_map(f"errors[{name!r}]", errors[name], unit, shape)
+        name: _as_map(f"errors[{name!r}]", errors[name], unit, shape)
         if name in errors
         else np.full(shape, np.nan, np.float32) * unit
         for name, unit in units.items()

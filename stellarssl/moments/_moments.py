@@ -373,7 +373,7 @@ def _assemble(
     }
     if tracer is not None:
         column = image["e_moment0"] * tracer.n_h_per_w.value
-        errors["n_hi"] = column.astype(np.float32) << u.cm**-2
+        errors["n_h"] = column.astype(np.float32) << u.cm**-2
     return MomentMaps(
         moment0=image["moment0"] << k_kms,
         v_los=image["v_los"] << _KMS,

@@ -60,7 +60,7 @@ class Fields:
         )
         found = _detected(maps, here)
         observed = np.asarray(maps.coverage[here], dtype=bool)
-        # as `MomentMaps.n_hi`
+        # as `MomentMaps.n_h`
         column = (maps.moment0[here] * maps.tracer.n_h_per_w).to_value(_CM2).astype(np.float32)
         v, sigma = (image[here].to_value(_KMS) for image in (maps.v_los, maps.sigma_v))
         error, limit = (

@@ -32,8 +32,8 @@ def test_column_of_a_simulation(simulations):
     assert maps.mask.all()
     assert maps.meta["noise"] == "none"
     # the boxes' logarithms are stored in steps of 0.001 dex, 0.23 %
-    np.testing.assert_allclose(maps.n_hi.to_value(u.cm**-2), truth, rtol=3e-3)
-    assert maps.n_hi.value.sum() == pytest.approx(truth.sum(), rel=2e-4)
+    np.testing.assert_allclose(maps.n_h.to_value(u.cm**-2), truth, rtol=3e-3)
+    assert maps.n_h.value.sum() == pytest.approx(truth.sum(), rel=2e-4)
     np.testing.assert_allclose(maps.v_los.to_value(KMS), mean_v, atol=0.01)
 
 
@@ -41,7 +41,7 @@ def test_column_of_a_simulation(simulations):
 def test_two_galaxies_on_one_line_of_sight(real_cubes, limits, column):
     cube = real_cubes / "GASS_HI_295-41.fits.gz"
     maps = moment_maps(cube, velocity_range=f"{limits} km/s", tracer="HI")
-    assert np.nanmean(maps.n_hi.to_value(u.cm**-2)) == pytest.approx(column, rel=0.05)
+    assert np.nanmean(maps.n_h.to_value(u.cm**-2)) == pytest.approx(column, rel=0.05)
 
 
 def test_perseus(real_cubes):

@@ -30,7 +30,7 @@ def test_column_velocity_and_dispersion_of_known_gas(gaussian, make_hdu):
     """W = sqrt(2 pi) T sigma = 3.0080 K km/s for 2 K and 0.6 km/s; N = 1e21 W."""
     hdu = make_hdu(gaussian((80, 12, 14), peak=2.0, v=0.33, sigma=0.6))
     maps = moment_maps(hdu, tracer=1e21 * u.cm**-2 / (u.K * KMS))
-    np.testing.assert_allclose(maps.n_hi.to_value(u.cm**-2), 3.0080e21, rtol=1e-4)
+    np.testing.assert_allclose(maps.n_h.to_value(u.cm**-2), 3.0080e21, rtol=1e-4)
     np.testing.assert_allclose(maps.v_los.to_value(KMS), 0.33, atol=1e-5)
     np.testing.assert_allclose(maps.sigma_v.to_value(KMS), 0.6, rtol=1e-5)
     np.testing.assert_allclose(maps.peak.to_value(u.K), 2.0, rtol=0.01)
@@ -73,9 +73,9 @@ def test_limit_is_three_sigma_over_the_typical_line(maps):
 
 def test_no_column_without_a_tracer(cloud, make_hdu):
     maps = moment_maps(make_hdu(cloud), tracer=None)
-    assert "n_hi" not in maps.errors
+    assert "n_h" not in maps.errors
     with pytest.raises(MissingInputError, match="tracer: must be given for a column"):
-        _ = maps.n_hi
+        _ = maps.n_h
 
 
 @pytest.mark.parametrize("unit", ["K (Ta*)", None])
@@ -174,14 +174,14 @@ def test_maps_from_elsewhere(parts, tmp_path):
     maps = MomentMaps.from_maps(**parts, errors=errors, distance="140 pc", beam=beam)
     assert maps.mask.sum() == 8 * 12 - 1
     assert maps.coverage.sum() == 9 * 12
-    np.testing.assert_allclose(maps.n_hi.value[maps.mask], 3e22, rtol=1e-6)
+    np.testing.assert_allclose(maps.n_h.value[maps.mask], 3e22, rtol=1e-6)
     np.testing.assert_allclose(maps.sigma_v.to_value(KMS)[maps.mask], 0.3, rtol=1e-6)
     limit = (maps.moment0_limit * maps.tracer.n_h_per_w).to_value(u.cm**-2)
     np.testing.assert_allclose(limit, 3e21, rtol=1e-6)
     maps.write(tmp_path / "maps.fits")
     again = MomentMaps.read(tmp_path / "maps.fits")
     assert again.tracer == maps.tracer
-    np.testing.assert_array_equal(again.n_hi, maps.n_hi)
+    np.testing.assert_array_equal(again.n_h, maps.n_h)
 
 
 def test_maps_from_elsewhere_without_errors(parts):

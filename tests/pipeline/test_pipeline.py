@@ -136,7 +136,7 @@ def test_a_library_that_was_observed_is_used_as_it_is(maps, stars, small_library
 
 def test_without_a_distance_there_is_no_mass_but_segments(maps, reference):
     nowhere = stellarssl.MomentMaps.from_maps(
-        n_h=maps.n_hi, v_los=maps.v_los, sigma_v=maps.sigma_v, wcs=maps.wcs, beam=maps.beam
+        n_h=maps.n_h, v_los=maps.v_los, sigma_v=maps.sigma_v, wcs=maps.wcs, beam=maps.beam
     )
     with pytest.raises(MissingInputError, match="distance: must be given"):
         estimate_mass(nowhere, **reference)
