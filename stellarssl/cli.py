@@ -95,7 +95,7 @@ def _mass(options: argparse.Namespace) -> int:
 
 def _segment(options: argparse.Namespace) -> int:
     segmentation = stellarssl.segment(
-        _maps(options), n_segments=options.n_segments, progress=options.progress
+        _maps(options), n_classes=options.n_classes, progress=options.progress
     )
     for path in segmentation.write(_output(options), overwrite=options.overwrite):
         print(path)
@@ -106,7 +106,7 @@ def _analyze(options: argparse.Namespace) -> int:
     analysis = stellarssl.analyze(
         _maps_at_least(options),
         options.positions,
-        n_segments=options.n_segments,
+        n_classes=options.n_classes,
         progress=options.progress,
     )
     return _finish(analysis, options)
@@ -145,7 +145,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _survey(options: argparse.Namespace) -> int:
-    names = ("positions", "output", "only_sources", "n_segments", "memory_limit")
+    names = ("positions", "output", "only_sources", "n_classes", "memory_limit")
     table = stellarssl.survey.survey(
         options.cubes,
         parallel=options.scheduler or options.processes,
@@ -273,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
             words.add_argument("--positions", metavar="FILE", help="catalogue or region file")
             words.add_argument("--profile", action="store_true", help="time of each station")
         if name in ("segment", "analyze"):
-            words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
+            words.add_argument("--n-classes", type=int, metavar="N", help="kinds of gas")
     _add_survey(verbs, [quiet, reading])
     text = "what analyze makes of a simulated cube that is shipped, truth beside estimate"
     demo = verbs.add_parser("demo", help=text, description=text, parents=[everywhere])
@@ -356,7 +356,7 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
         action="store_true",
         help="read no more of a cube than the tiles of its stars; needs --positions",
     )
-    words.add_argument("--n-segments", type=int, metavar="N", help="kinds of gas")
+    words.add_argument("--n-classes", type=int, metavar="N", help="kinds of gas")
     words.add_argument(
         "--memory-limit",
         metavar='"2 GB"',

@@ -106,7 +106,7 @@ def library(encoder):
 
 @pytest.fixture(scope="module")
 def segmentation(encoder, library):
-    return PCASegmenter(encoder, library, n_segments=3).segment(blobs())
+    return PCASegmenter(encoder, library, n_classes=3).segment(blobs())
 
 
 def pixels_inside(regions, wcs, shape):
@@ -448,12 +448,12 @@ def test_kind_1_has_the_highest_column(segmentation):
 
 
 def test_the_same_input_gives_the_same_segments(encoder, library, segmentation):
-    again = PCASegmenter(encoder, library, n_segments=3).segment(blobs())
+    again = PCASegmenter(encoder, library, n_classes=3).segment(blobs())
     np.testing.assert_array_equal(again.labels, segmentation.labels)
 
 
 def test_n_segments_is_the_number_of_kinds(encoder, library):
-    one = PCASegmenter(encoder, library, n_segments=1).segment(blobs())
+    one = PCASegmenter(encoder, library, n_classes=1).segment(blobs())
     assert np.unique(one.table["kind"]).tolist() == [1]
     assert len(one.table) == 3
     free = PCASegmenter(encoder, library).segment(blobs())
@@ -468,7 +468,7 @@ def test_a_distance_makes_areas_and_masses(segmentation):
 
 
 def test_without_a_distance_pixels_are_the_tile_pixels(encoder, library):
-    result = PCASegmenter(encoder, library, n_segments=2).segment(blobs(distance=None))
+    result = PCASegmenter(encoder, library, n_classes=2).segment(blobs(distance=None))
     assert result.table["area"].mask.all()
     assert result.table["gas_mass"].mask.all()
     assert len(result.table) >= 3
@@ -476,7 +476,7 @@ def test_without_a_distance_pixels_are_the_tile_pixels(encoder, library):
 
 
 def test_a_distance_of_the_argument_wins(encoder, library):
-    near = PCASegmenter(encoder, library, n_segments=1).segment(blobs(), distance="70 pc")
+    near = PCASegmenter(encoder, library, n_classes=1).segment(blobs(), distance="70 pc")
     pixel = (70 * u.pc * np.radians(0.003)) ** 2
     assert near.table["area"].unmasked.sum().to_value(u.pc**2) == pytest.approx(
         (blobs().mask.sum() * pixel).to_value(u.pc**2), rel=1e-3
@@ -486,7 +486,7 @@ def test_a_distance_of_the_argument_wins(encoder, library):
 def test_no_segment_is_smaller_than_the_beam(encoder, library):
     beam = Beam(400 * u.arcsec)  # an area of 1550 pixels: only two of the blobs are larger
     area = (beam.sr / (0.003 * u.deg) ** 2).decompose().value
-    result = PCASegmenter(encoder, library, n_segments=1).segment(blobs(beam=beam))
+    result = PCASegmenter(encoder, library, n_classes=1).segment(blobs(beam=beam))
     sizes = ndimage.sum(blobs().mask, *[ndimage.label(blobs().mask)[0]], [1, 2, 3])
     assert len(result.table) == np.count_nonzero(sizes >= area) < 3
     # 64 pixels of 0.0078125 pc at 140 pc are 737 arcsec
@@ -560,7 +560,7 @@ def test_memory_beside_what_is_returned_does_not_grow_with_the_map(monkeypatch, 
     encoder = PatchMeans()
     encoder.sha256, encoder.name = "0", "means"
     library = SimpleNamespace(tokens=tokens, sha256="0")
-    segmenter = PCASegmenter(encoder, library, step=32, n_segments=3)
+    segmenter = PCASegmenter(encoder, library, step=32, n_classes=3)
     beside = []
     for height in (64, 500, 1000):  # the first has imports and compilations
         v = ndimage.gaussian_filter(rng.normal(size=(height, 400)), 8)
@@ -658,8 +658,8 @@ def test_the_library_must_be_this_encoders(encoder, library):
 
 
 def test_options_are_checked(encoder, library):
-    with pytest.raises(InputError, match="n_segments: must be at least 1, or None; got 0"):
-        PCASegmenter(encoder, library, n_segments=0)
+    with pytest.raises(InputError, match="n_classes: must be at least 1, or None; got 0"):
+        PCASegmenter(encoder, library, n_classes=0)
     with pytest.raises(InputError, match="step: must be from 1 to 32 pixels; got 40"):
         PCASegmenter(encoder, library, step=40)
 

@@ -74,7 +74,7 @@ def segment(
     data: object,
     *,
     distance: u.Quantity | str | None = None,
-    n_segments: int | None = None,
+    n_classes: int | None = None,
     encoder: Encoder | None = None,
     library: ReferenceLibrary | None = None,
     progress: bool = False,
@@ -87,7 +87,7 @@ def segment(
         As for `estimate_mass`.
     distance : `~astropy.units.Quantity` or str, optional
         By default the header's. Without any, a tile is 64 pixels of the map.
-    n_segments : int, optional
+    n_classes : int, optional
         Kinds of gas; by default as many as the data bear.
     encoder : `~stellarssl.Encoder`, optional
         The shipped one by default.
@@ -112,7 +112,7 @@ def segment(
     maps = as_maps(data, distance=distance, progress=progress)
     library = library or _embedded_for(encoder)
     encoder = encoder or Encoder.from_pretrained()
-    segmenter = PCASegmenter(encoder, library, n_segments=n_segments)
+    segmenter = PCASegmenter(encoder, library, n_classes=n_classes)
     return segmenter.segment(maps, distance=distance, progress=progress)
 
 
@@ -126,7 +126,7 @@ def analyze(
     positions: SkyCoord | Table | str | os.PathLike | None = None,
     *,
     distance: u.Quantity | str | None = None,
-    n_segments: int | None = None,
+    n_classes: int | None = None,
     library: ReferenceLibrary | None = None,
     encoder: Encoder | None = None,
     progress: bool = False,
@@ -139,7 +139,7 @@ def analyze(
         As for `estimate_mass`. A cube of a line without a column formula still gives moments.
     positions, distance
         As for `estimate_mass`.
-    n_segments : int, optional
+    n_classes : int, optional
         As for `segment`.
     library, encoder, progress
         As for `estimate_mass`.
@@ -167,7 +167,7 @@ def analyze(
     except StellarSSLError as error:
         refused["masses"] = str(error)
     try:
-        segmentation = segment(maps, n_segments=n_segments, **shared)
+        segmentation = segment(maps, n_classes=n_classes, **shared)
     except StellarSSLError as error:
         refused["segments"] = str(error)
     return Analysis(maps, masses, segmentation, refused)

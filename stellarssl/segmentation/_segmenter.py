@@ -37,7 +37,7 @@ class PCASegmenter:
     library : `~stellarssl.library.ReferenceLibrary`
         Embedded with that encoder: holds the mean token at each place of the window, the
         components and their range.
-    n_segments : int, optional
+    n_classes : int, optional
         How many *kinds* of gas there are; each connected piece of a kind is a segment. By default
         the smallest number, up to 8, for which pixels lie within an eighth of the library's range
         of the mean of their kind (root mean square of a component).
@@ -57,14 +57,14 @@ class PCASegmenter:
 
     encoder: Encoder
     library: ReferenceLibrary
-    n_segments: int | None = field(default=None, kw_only=True)
+    n_classes: int | None = field(default=None, kw_only=True)
     step: int = field(default=20, kw_only=True)
     random_state: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        n = self.n_segments
+        n = self.n_classes
         if n is not None and (not isinstance(n, int | np.integer) or n < 1):
-            raise InputError("n_segments", "must be at least 1, or None", n)
+            raise InputError("n_classes", "must be at least 1, or None", n)
         if not 1 <= self.step <= WINDOW // 2:
             raise InputError("step", f"must be from 1 to {WINDOW // 2} pixels", self.step)
         if self.library.tokens is None:
@@ -109,7 +109,7 @@ class PCASegmenter:
         components = _on_map(blended, wcs, maps)
         del blended  # here and below: what comes next takes as much again
         beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(wcs)).decompose().value
-        kinds = find_kinds(components, self.n_segments, self.random_state)
+        kinds = find_kinds(components, self.n_classes, self.random_state)
         kinds = by_column(kinds, maps.moment0.value)  # in proportion to the column
         patch = WINDOW // len(self.library.tokens.mean)
         smallest = max(patch**2, beam) * (_pixel(wcs) / _pixel(maps.wcs)).value
@@ -152,7 +152,7 @@ class PCASegmenter:
             "encoder": self.encoder.name,
             "encoder_sha256": self.encoder.sha256,
             "library_sha256": self.library.sha256,
-            "n_segments": "by tolerance" if self.n_segments is None else self.n_segments,
+            "n_classes": "by tolerance" if self.n_classes is None else self.n_classes,
             "step": self.step,
             "random_state": self.random_state,
         }

@@ -32,7 +32,7 @@ class Recipe:
         What must be the same when the survey goes on, of `asked_for`.
     only_sources : bool
         Whether a cube is read about its sources only.
-    n_segments : int or None
+    n_classes : int or None
         Of `~stellarssl.segment`.
     models : `Models`
         Weights and library.
@@ -42,7 +42,7 @@ class Recipe:
     options: dict
     asked: dict
     only_sources: bool
-    n_segments: int | None
+    n_classes: int | None
     models: Models
 
 

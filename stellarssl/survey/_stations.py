@@ -247,7 +247,7 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
     def write() -> list[Path]:
         maps = MomentMaps.read(job.folder / "moments.fits")
         shared = {"encoder": encoder, "library": library}
-        segments = segment(maps, n_segments=recipe.n_segments, **shared)
+        segments = segment(maps, n_classes=recipe.n_classes, **shared)
         with storing(job.folder):
             return list(segments.write(job.folder, overwrite=True))
 

@@ -48,7 +48,7 @@ def survey(  # noqa: PLR0913
     abundance: float | None = None,
     max_recoverable_scale: u.Quantity | str | None = None,
     only_sources: bool = False,
-    n_segments: int | None = None,
+    n_classes: int | None = None,
     encoder: str | os.PathLike | None = None,
     library: str | os.PathLike | None = None,
     memory_limit: u.Quantity | str | int | None = None,
@@ -83,7 +83,7 @@ def survey(  # noqa: PLR0913
     only_sources : bool, optional
         Whether of a cube only what `~stellarssl.source_footprint` marks is read. Maps and segments
         then show these surroundings and nothing else.
-    n_segments : int, optional
+    n_classes : int, optional
         As for `~stellarssl.segment`.
     encoder : str or path-like, optional
         Weights, as `~stellarssl.Encoder.from_pretrained` takes them; the shipped ones by default.
@@ -127,13 +127,13 @@ def survey(  # noqa: PLR0913
         "abundance": abundance,
         "max_recoverable_scale": max_recoverable_scale,
     }
-    plain = spelled({**options, "only_sources": only_sources, "n_segments": n_segments})
+    plain = spelled({**options, "only_sources": only_sources, "n_classes": n_classes})
     options |= _resources(memory_limit, n_threads, parallel)
     sources = None if positions is None else read_sources(positions)
     models = find_models(encoder, library)
-    PCASegmenter(*load_models(models), n_segments=n_segments)  # refuses what it cannot use
+    PCASegmenter(*load_models(models), n_classes=n_classes)  # refuses what it cannot use
     asked = asked_for(plain, sources, models)
-    recipe = Recipe(output, options, asked, only_sources, n_segments, models)
+    recipe = Recipe(output, options, asked, only_sources, n_classes, models)
     at_work = workers(parallel, models)
     catalogue = None if sources is None else Catalogue(sources)
     with locked(output):
