@@ -25,7 +25,7 @@ from stellarssl.segmentation import Segmentation, label_rings
 
 __all__ = ["plot_comparison", "plot_masses", "plot_moments", "plot_segments"]
 
-_KIND_COLORS = (
+_CLASS_COLORS = (
     "#D55E00",
     "#0072B2",
     "#F0E442",
@@ -107,8 +107,8 @@ def plot_masses(table: Table, maps: MomentMaps) -> Figure:
     _furnish(axes, maps)
     mass, known = _values(table["mass"], u.solMass)
     x, y = maps.wcs.world_to_pixel(SkyCoord(table["skycoord"]))
-    axes.plot(x[known], y[known], "o", mfc="none", mec=_KIND_COLORS[0], mew=1.5, ms=8)
-    axes.plot(x[~known], y[~known], "x", color=_KIND_COLORS[1], mew=1.5, ms=7)
+    axes.plot(x[known], y[known], "o", mfc="none", mec=_CLASS_COLORS[0], mew=1.5, ms=8)
+    axes.plot(x[~known], y[~known], "x", color=_CLASS_COLORS[1], mew=1.5, ms=7)
     for i in _uncrowded(x / maps.shape[1], y / maps.shape[0]):
         name = str(table["id"][i])
         axes.annotate(name, (x[i], y[i]), (6, 5), textcoords="offset points", fontsize=9, **_HALO)
@@ -129,7 +129,7 @@ def plot_segments(segmentation: Segmentation, maps: MomentMaps) -> Figure:
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
-        Two panels. Outlines are coloured by kind; the largest segments bear their ids.
+        Two panels. Outlines are colored by class; the largest segments bear their ids.
     """
     if segmentation.labels.shape != maps.shape:
         rule = f"must be the maps that were segmented, of shape {segmentation.labels.shape}"
@@ -144,20 +144,20 @@ def plot_segments(segmentation: Segmentation, maps: MomentMaps) -> Figure:
     image, norm, label = _column(maps)
     shown = axes.imshow(image, norm=norm, cmap="Greys", interpolation="nearest")
     figure.colorbar(shown, ax=axes, label=label, **_COLOR_BAR)
-    kinds = dict(zip(segmentation.table["id"], segmentation.table["kind"], strict=True))
+    classes = dict(zip(segmentation.table["id"], segmentation.table["class_id"], strict=True))
     numbered = segmentation.table["n_pixels"] > 0.004 * np.prod(maps.shape)
     for name, rings in label_rings(segmentation.labels).items():
-        color = _KIND_COLORS[(kinds[name] - 1) % len(_KIND_COLORS)]
+        color = _CLASS_COLORS[(classes[name] - 1) % len(_CLASS_COLORS)]
         # the holes run the other way round, and so stay empty
         path = Path.make_compound_path(*(Path([*ring, ring[0]], closed=True) for ring in rings))
         axes.add_patch(PathPatch(path, facecolor=(color, 0.35), edgecolor=color, lw=1.2))
     for row in segmentation.table[numbered]:
         y, x = _inner_pixel(segmentation.labels == row["id"])
         axes.text(x, y, str(row["id"]), ha="center", va="center", fontsize=9, **_HALO)
-    for kind in sorted(set(kinds.values())):
-        color = _KIND_COLORS[(kind - 1) % len(_KIND_COLORS)]
-        axes.fill([], [], facecolor=(color, 0.35), edgecolor=color, label=f"kind {kind}")
-    if kinds:
+    for class_id in sorted(set(classes.values())):
+        color = _CLASS_COLORS[(class_id - 1) % len(_CLASS_COLORS)]
+        axes.fill([], [], facecolor=(color, 0.35), edgecolor=color, label=f"class {class_id}")
+    if classes:
         axes.legend(loc="upper left", fontsize=8)
     _furnish(axes, maps)
     return figure
@@ -196,15 +196,15 @@ def plot_comparison(table: Table, stars: Table) -> Figure:
         (("mass_lower", "mass_upper"), 2.5),
     ):
         low, high = (_values(table[name], u.solMass)[0][known] for name in columns)
-        axes.vlines(true[known], low, high, color=_KIND_COLORS[1], lw=width)
-    axes.plot(true[known], mass[known], "o", color=_KIND_COLORS[1], label="estimate")
+        axes.vlines(true[known], low, high, color=_CLASS_COLORS[1], lw=width)
+    axes.plot(true[known], mass[known], "o", color=_CLASS_COLORS[1], label="estimate")
     if not known.all():
         n = np.count_nonzero(~known)
         axes.plot(
             true[~known],
             np.full(n, 0.02),
             "x",
-            color=_KIND_COLORS[0],
+            color=_CLASS_COLORS[0],
             transform=axes.get_xaxis_transform(),
             label=f"masked ({n})",
         )
@@ -230,8 +230,8 @@ def _list_masses(axes, table: Table, mass: np.ndarray, known: np.ndarray) -> Non
         (("mass_lower", "mass_upper"), 3),
     ):
         low, high = (_values(table[name], u.solMass)[0][known] for name in columns)
-        axes.hlines(rows[known], low, high, color=_KIND_COLORS[0], lw=width)
-    axes.plot(mass[known], rows[known], "o", color=_KIND_COLORS[0], ms=5)
+        axes.hlines(rows[known], low, high, color=_CLASS_COLORS[0], lw=width)
+    axes.plot(mass[known], rows[known], "o", color=_CLASS_COLORS[0], ms=5)
     aside = {"xycoords": axes.get_yaxis_transform(), "va": "center", "fontsize": 9}
     low, high = (_values(table[name], u.solMass)[0] for name in ("mass_lower", "mass_upper"))
     for row in rows:
@@ -241,7 +241,7 @@ def _list_masses(axes, table: Table, mass: np.ndarray, known: np.ndarray) -> Non
             axes.annotate(text, (1.02, row), **aside)
         else:
             axes.plot(
-                [0.03], [row], "x", color=_KIND_COLORS[1], transform=axes.get_yaxis_transform()
+                [0.03], [row], "x", color=_CLASS_COLORS[1], transform=axes.get_yaxis_transform()
             )
             words = str(table["flag_words"][row]).replace(",", ", ").replace("_", " ")
             axes.annotate(words, (0.06, row), **aside)

@@ -28,14 +28,14 @@ from stellarssl.library import TokenStatistics
 from stellarssl.moments import MomentMaps, moment_maps
 from stellarssl.segmentation import (
     PCASegmenter,
-    _kinds,
+    _classes,
     _segmenter,
     _table,
     _windows,
     label_polygons,
     label_regions,
 )
-from stellarssl.segmentation._kinds import connected_pieces, find_kinds
+from stellarssl.segmentation._classes import connected_pieces, find_classes
 from stellarssl.segmentation._polygons import crtf_text
 from stellarssl.segmentation._table import pixel_areas, segment_table
 from stellarssl.segmentation._windows import blended_components, mirror_beyond
@@ -198,7 +198,7 @@ def test_an_outline_that_leaves_the_sky_is_left_out_with_a_warning():
 
 
 def test_small_pieces_go_to_what_they_touch():
-    kinds = np.array(
+    classes = np.array(
         [
             [1, 1, 1, 2, 2, 2, 2],
             [1, 1, 1, 2, 2, 2, 2],
@@ -220,7 +220,7 @@ def test_small_pieces_go_to_what_they_touch():
             [0, 0, 0, 3, 3, 0, 3],
         ]
     )
-    np.testing.assert_array_equal(connected_pieces(kinds, 4), expected)
+    np.testing.assert_array_equal(connected_pieces(classes, 4), expected)
 
 
 def test_one_kind_in_two_places_is_two_segments():
@@ -242,19 +242,19 @@ def test_as_many_kinds_as_the_tolerance_asks_for():
     truth = rng.integers(0, 3, (20, 30))
     components = centers[truth].transpose(2, 0, 1) + 0.05 * rng.normal(size=(3, 20, 30))
     components[:, 3, 4] = np.nan
-    kinds = find_kinds(components, None, 0)
-    assert kinds.max() == 3
-    assert kinds[3, 4] == 0
-    pairs = np.unique(np.stack([kinds, truth])[:, kinds > 0], axis=1)
+    classes = find_classes(components, None, 0)
+    assert classes.max() == 3
+    assert classes[3, 4] == 0
+    pairs = np.unique(np.stack([classes, truth])[:, classes > 0], axis=1)
     assert pairs.shape == (2, 3)  # one to one
-    assert find_kinds(components, 5, 0).max() == 5
+    assert find_classes(components, 5, 0).max() == 5
 
 
 def test_alike_pixels_are_one_kind():
-    assert find_kinds(np.zeros((3, 4, 5)), None, 0).max() == 1
-    assert find_kinds(np.zeros((3, 4, 5)), 6, 0).max() == 1
+    assert find_classes(np.zeros((3, 4, 5)), None, 0).max() == 1
+    assert find_classes(np.zeros((3, 4, 5)), 6, 0).max() == 1
     rng = np.random.default_rng(0)
-    assert find_kinds(0.5 + 0.1 * rng.normal(size=(3, 20, 20)), None, 0).max() == 1
+    assert find_classes(0.5 + 0.1 * rng.normal(size=(3, 20, 20)), None, 0).max() == 1
 
 
 # windows
@@ -378,12 +378,12 @@ def test_the_table_agrees_with_sums_by_hand():
     )
     labels = np.zeros(shape, dtype=np.int32)
     labels[1, 1:3], labels[3, :] = 1, 2
-    kinds = np.where(labels == 1, 2, labels // 2)
+    classes = np.where(labels == 1, 2, labels // 2)
     components = np.stack([labels + 0.5, np.indices(shape)[1], 0 * labels])
-    table = segment_table(labels, kinds, components, maps, 140 * u.pc)
+    table = segment_table(labels, classes, components, maps, 140 * u.pc)
     first = table[0]
     assert first["n_pixels"] == 2
-    assert table["kind"].tolist() == [2, 1]
+    assert table["class_id"].tolist() == [2, 1]
     assert first["solid_angle"].to_value(u.deg**2) == pytest.approx(2 * 0.003**2, rel=1e-4)
     area = 2 * (140 * np.radians(0.003)) ** 2
     assert first["area"].unmasked.to_value(u.pc**2) == pytest.approx(area, rel=1e-4)
@@ -441,10 +441,10 @@ def test_kind_1_has_the_highest_column(segmentation):
     table = segmentation.table
     means = [
         np.average(table["mean_n_h"].value[rows], weights=table["n_pixels"][rows])
-        for rows in (table["kind"] == kind for kind in np.unique(table["kind"]))
+        for rows in (table["class_id"] == class_id for class_id in np.unique(table["class_id"]))
     ]
     assert means == sorted(means, reverse=True)
-    assert n_h[segmentation.labels == table["id"][table["kind"] == 1][0]].max() > 3e22
+    assert n_h[segmentation.labels == table["id"][table["class_id"] == 1][0]].max() > 3e22
 
 
 def test_the_same_input_gives_the_same_segments(encoder, library, segmentation):
@@ -452,12 +452,12 @@ def test_the_same_input_gives_the_same_segments(encoder, library, segmentation):
     np.testing.assert_array_equal(again.labels, segmentation.labels)
 
 
-def test_n_segments_is_the_number_of_kinds(encoder, library):
+def test_n_segments_is_the_number_of_classes(encoder, library):
     one = PCASegmenter(encoder, library, n_classes=1).segment(blobs())
-    assert np.unique(one.table["kind"]).tolist() == [1]
+    assert np.unique(one.table["class_id"]).tolist() == [1]
     assert len(one.table) == 3
     free = PCASegmenter(encoder, library).segment(blobs())
-    assert 1 <= free.table["kind"].max() <= 8
+    assert 1 <= free.table["class_id"].max() <= 8
 
 
 def test_a_distance_makes_areas_and_masses(segmentation):
@@ -539,17 +539,17 @@ def test_a_map_is_measured_a_few_rows_at_a_time(segmentation, monkeypatch):
     monkeypatch.setattr(_table, "_PIXELS", 1000)
     monkeypatch.setattr(_table, "pixel_areas", counted)
     labels = segmentation.labels
-    kinds = np.append(0, segmentation.table["kind"])[labels]
-    table = segment_table(labels, kinds, segmentation.components, blobs(), 140 * u.pc)
+    classes = np.append(0, segmentation.table["class_id"])[labels]
+    table = segment_table(labels, classes, segmentation.components, blobs(), 140 * u.pc)
     assert max(counts) <= 1000
     assert sum(counts) == np.count_nonzero(labels)
-    for name in ("kind", "n_pixels", "mean_n_h", "sigma_v", "gas_mass", "component_2"):
+    for name in ("class_id", "n_pixels", "mean_n_h", "sigma_v", "gas_mass", "component_2"):
         np.testing.assert_allclose(table[name], segmentation.table[name], rtol=1e-12)
 
 
 @pytest.mark.parametrize("angle", [0, np.pi / 2])
 def test_memory_beside_what_is_returned_does_not_grow_with_the_map(monkeypatch, angle):
-    for module in (_grid, _kinds, _segmenter, _table, _windows):
+    for module in (_grid, _classes, _segmenter, _table, _windows):
         monkeypatch.setattr(module, "_PIXELS", 20_000)
     monkeypatch.setattr(_windows, "_BATCH", 4)
     monkeypatch.setattr(_sampling, "_SQUARE", 128)

@@ -97,7 +97,7 @@ class MomentMaps:
 
     @property
     def n_h(self) -> u.Quantity:
-        """Column of hydrogen nuclei [cm^-2], the paper's N_HI: ``tracer.n_h_per_w`` times ``moment0``."""
+        """Column of hydrogen nuclei [cm^-2], called N_HI in the paper."""
         if self.tracer is None:
             rule = "must be given for a column: a line's name, or N_H per K km/s"
             raise MissingInputError("tracer", rule)

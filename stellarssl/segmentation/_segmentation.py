@@ -46,7 +46,7 @@ class Segmentation:
     wcs : `~astropy.wcs.WCS`
         Celestial, that of the maps.
     table : `~astropy.table.QTable`
-        A row per segment, largest first: ``id`` (its label, and its region's name), ``kind`` (1
+        A row per segment, largest first: ``id`` (its label, and its region's name), ``class_id`` (1
         has the highest mean column), ``skycoord`` (column-weighted centre), ``n_pixels``,
         ``solid_angle``, ``area``, ``mean_n_h``, ``peak_n_h``, ``v_los`` and ``sigma_v`` of the
         summed line, ``gas_mass`` (1.4 m_p per hydrogen nucleus), and the mean ``component_1``,

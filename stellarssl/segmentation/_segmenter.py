@@ -15,7 +15,7 @@ from stellarssl._utils.stations import station
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
 from stellarssl.moments import MomentMaps
-from stellarssl.segmentation._kinds import by_column, connected_pieces, find_kinds
+from stellarssl.segmentation._classes import by_column, connected_pieces, find_classes
 from stellarssl.segmentation._segmentation import Segmentation
 from stellarssl.segmentation._table import segment_table
 from stellarssl.segmentation._windows import WINDOW, blended_components, mirror_beyond
@@ -38,9 +38,9 @@ class PCASegmenter:
         Embedded with that encoder: holds the mean token at each place of the window, the
         components and their range.
     n_classes : int, optional
-        How many *kinds* of gas there are; each connected piece of a kind is a segment. By default
+        Number of gas classes; each connected piece of a class is a segment. By default
         the smallest number, up to 8, for which pixels lie within an eighth of the library's range
-        of the mean of their kind (root mean square of a component).
+        of the mean of their class (root mean square of a component).
     step : int, optional
         Between the windows shown to the encoder, in tile pixels; 20 shifts the grid of patches
         by half a patch from one window to the next. Smaller is smoother and slower.
@@ -109,14 +109,14 @@ class PCASegmenter:
         components = _on_map(blended, wcs, maps)
         del blended  # here and below: what comes next takes as much again
         beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(wcs)).decompose().value
-        kinds = find_kinds(components, self.n_classes, self.random_state)
-        kinds = by_column(kinds, maps.moment0.value)  # in proportion to the column
+        classes = find_classes(components, self.n_classes, self.random_state)
+        classes = by_column(classes, maps.moment0.value)  # in proportion to the column
         patch = WINDOW // len(self.library.tokens.mean)
         smallest = max(patch**2, beam) * (_pixel(wcs) / _pixel(maps.wcs)).value
-        labels = connected_pieces(kinds, smallest)
-        table = segment_table(labels, kinds, components, maps, distance)
+        labels = connected_pieces(classes, smallest)
+        table = segment_table(labels, classes, components, maps, distance)
         table.meta |= self._record(maps, wcs, distance)
-        del kinds
+        del classes
         return Segmentation(_colours(components), labels, components, maps.wcs, table)
 
     def _blended(

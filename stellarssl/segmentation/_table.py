@@ -18,7 +18,7 @@ _PIXELS = 1 << 17  # how many are measured at once
 
 def segment_table(
     labels: np.ndarray,
-    kinds: np.ndarray,
+    classes: np.ndarray,
     components: np.ndarray,
     maps: MomentMaps,
     distance: u.Quantity | None,
@@ -32,8 +32,8 @@ def segment_table(
     ----------
     labels : ndarray of int, shape (ny, nx)
         1 ... n; 0 is background. Labelled pixels are detected.
-    kinds : ndarray of int, shape (ny, nx)
-        The kind of each pixel.
+    classes : ndarray of int, shape (ny, nx)
+        The class of each pixel.
     components : ndarray, shape (3, ny, nx)
         Finite where there is a label.
     maps : `~stellarssl.moments.MomentMaps`
@@ -46,9 +46,9 @@ def segment_table(
     table : `~astropy.table.QTable`
         A row per label, as described in `~stellarssl.segmentation.Segmentation`.
     """
-    n, n_kinds = labels.max(initial=0), kinds.max(initial=0) + 1
+    n, n_classes = labels.max(initial=0), classes.max(initial=0) + 1
     v_zero = maps.v_los[labels > 0].mean() if n else 0 * u.km / u.s
-    sums, votes, peak = np.zeros((13, n)), np.zeros(n * n_kinds, dtype=int), np.zeros(n)
+    sums, votes, peak = np.zeros((13, n)), np.zeros(n * n_classes, dtype=int), np.zeros(n)
     height = max(_PIXELS // labels.shape[1], 1)
     for start in range(0, labels.shape[0], height):
         y, x = np.nonzero(labels[start : start + height])
@@ -57,7 +57,7 @@ def segment_table(
         n_h, summands = _summands(where, components, maps, v_zero)
         sums += [np.bincount(label, values, minlength=n) for values in summands]
         np.maximum.at(peak, label, n_h)
-        votes += np.bincount(label * n_kinds + kinds[where], minlength=len(votes))
+        votes += np.bincount(label * n_classes + classes[where], minlength=len(votes))
     n_pixels, pixel, weight, v, v2, narrow, inside = sums[:7]
     with np.errstate(invalid="ignore"):
         variance = np.maximum(v2 / weight - (v / weight) ** 2, 0) + inside / narrow
@@ -68,7 +68,7 @@ def segment_table(
     return QTable(
         {
             "id": np.arange(1, n + 1),
-            "kind": votes.reshape(n, n_kinds).argmax(axis=1),
+            "class_id": votes.reshape(n, n_classes).argmax(axis=1),
             "skycoord": SkyCoord(center.lon, center.lat, frame="icrs"),
             "n_pixels": n_pixels.astype(int),
             "solid_angle": solid_angle.to(u.arcmin**2),

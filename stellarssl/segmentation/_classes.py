@@ -1,29 +1,29 @@
-"""From components to kinds of gas, and from kinds to segments."""
+"""From components to classes of gas, and from classes to segments."""
 
 import numpy as np
 from scipy import ndimage
 from sklearn.cluster import KMeans
 
-__all__ = ["by_column", "connected_pieces", "find_kinds"]
+__all__ = ["by_column", "connected_pieces", "find_classes"]
 
-MOST_KINDS = 8
-"""No more kinds than this are tried: more cannot be told apart by their colours."""
+MOST_CLASSES = 8
+"""No more classes than this are tried: more cannot be told apart by their colours."""
 
 TOLERANCE = 0.125
-"""How far pixels may be from the mean of their kind, in units of the library's range."""
+"""How far pixels may be from the mean of their class, in units of the library's range."""
 
 _SAMPLES = 20_000
 _PIXELS = 1 << 17  # how many are looked at at once: numpy's indices are 8 bytes each
 
 
-def find_kinds(components: np.ndarray, n_kinds: int | None, seed: int) -> np.ndarray:
+def find_classes(components: np.ndarray, n_classes: int | None, seed: int) -> np.ndarray:
     """Cluster pixels by their components.
 
     Parameters
     ----------
     components : ndarray
         Shape (3, ny, nx), in units of the library's range; NaN where there is nothing.
-    n_kinds : int or None
+    n_classes : int or None
         How many clusters, at most one per distinct pixel. None is the smallest number, up to 8, for
         which pixels lie within an eighth of the library's range of their cluster's centre (root
         mean square of a component): this depends neither on the size of the map nor on how much
@@ -33,58 +33,58 @@ def find_kinds(components: np.ndarray, n_kinds: int | None, seed: int) -> np.nda
 
     Returns
     -------
-    kinds : ndarray
+    classes : ndarray
         int32 (ny, nx): 1 ..., 0 where there is nothing.
     """
-    kinds = np.zeros(components.shape[1:], dtype=np.int32)
+    classes = np.zeros(components.shape[1:], dtype=np.int32)
     found = np.flatnonzero(np.isfinite(components).all(axis=0))
     if found.size == 0:
-        return kinds
+        return classes
     flat = components.reshape(len(components), -1)
     samples = flat[:, found[:: -(-found.size // _SAMPLES)]].T.astype(np.float64)
-    most = min(n_kinds or MOST_KINDS, len(np.unique(samples, axis=0)))
-    for n in range(1 if n_kinds is None else most, most + 1):
+    most = min(n_classes or MOST_CLASSES, len(np.unique(samples, axis=0)))
+    for n in range(1 if n_classes is None else most, most + 1):
         clusters = KMeans(n, n_init=5, random_state=seed).fit(samples)
         if clusters.inertia_ <= TOLERANCE**2 * samples.size:
             break
     for start in range(0, found.size, _PIXELS):
         pixels = found[start : start + _PIXELS]
-        kinds.flat[pixels] = clusters.predict(flat[:, pixels].T.astype(np.float64)) + 1
-    return kinds
+        classes.flat[pixels] = clusters.predict(flat[:, pixels].T.astype(np.float64)) + 1
+    return classes
 
 
-def by_column(kinds: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Renumber kinds, in place, so that 1 has the highest mean column.
+def by_column(classes: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Renumber classes, in place, so that 1 has the highest mean column.
 
     Parameters
     ----------
-    kinds : ndarray of int, shape (ny, nx)
+    classes : ndarray of int, shape (ny, nx)
         0 is background.
     column : ndarray, shape (ny, nx)
-        In any unit, finite where there is a kind.
+        In any unit, finite where there is a class.
 
     Returns
     -------
-    kinds : ndarray of int, shape (ny, nx)
-        The same partition; kinds that no pixel is of have no number.
+    classes : ndarray of int, shape (ny, nx)
+        The same partition; classes that no pixel is of have no number.
 
     Examples
     --------
     >>> by_column(np.array([[0, 1, 4]]), np.array([[9.0, 1.0, 2.0]])).tolist()
     [[0, 2, 1]]
     """
-    n = kinds.max(initial=0) + 1
+    n = classes.max(initial=0) + 1
     sizes, total = np.zeros(n, dtype=int), np.zeros(n)
-    for kind, values in zip(_bands(kinds), _bands(column), strict=True):
-        sizes += np.bincount(kind.ravel(), minlength=n)
-        total += np.bincount(kind.ravel(), values.ravel(), minlength=n)
+    for class_id, values in zip(_bands(classes), _bands(column), strict=True):
+        sizes += np.bincount(class_id.ravel(), minlength=n)
+        total += np.bincount(class_id.ravel(), values.ravel(), minlength=n)
     present = np.flatnonzero(sizes[1:]) + 1
     order = present[np.argsort(-total[present] / sizes[present], kind="stable")]
-    return _renumbered(kinds, order)
+    return _renumbered(classes, order)
 
 
-def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
-    """Split kinds into connected pieces, numbered from the largest.
+def connected_pieces(classes: np.ndarray, min_pixels: float) -> np.ndarray:
+    """Split classes into connected pieces, numbered from the largest.
 
     Pixels are connected along edges. A piece of fewer than ``min_pixels`` goes to the pieces that
     touch it, pixel by pixel from its rim inwards, to the larger one where two touch a pixel. Where
@@ -93,7 +93,7 @@ def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
 
     Parameters
     ----------
-    kinds : ndarray of int, shape (ny, nx)
+    classes : ndarray of int, shape (ny, nx)
         0 is background.
     min_pixels : float
         Area of the smallest piece.
@@ -108,22 +108,22 @@ def connected_pieces(kinds: np.ndarray, min_pixels: float) -> np.ndarray:
     >>> connected_pieces(np.array([[1, 1, 1, 2, 3, 3, 0, 3]]), 2).tolist()
     [[1, 1, 1, 1, 2, 2, 0, 0]]
     """
-    seeds = _by_size(_pieces(kinds), min_pixels)
-    islands = ndimage.label(kinds > 0)[0]
+    seeds = _by_size(_pieces(classes), min_pixels)
+    islands = ndimage.label(classes > 0)[0]
     _seed_bare(islands, seeds)
     seeds = _by_size(seeds, min_pixels)
     holds = _that_hold(islands, seeds)
     reachable = np.concatenate([holds[island] for island in _bands(islands)])
-    reachable &= kinds > 0
+    reachable &= classes > 0
     del islands
     return _by_size(_grown(seeds, reachable), 0)
 
 
-def _pieces(kinds: np.ndarray) -> np.ndarray:
-    """Find the connected pieces of each kind, numbered on from kind to kind."""
-    pieces, numbered, n = np.zeros(kinds.shape, dtype=np.int32), kinds.astype(np.int32), 0
-    for kind in range(1, kinds.max(initial=0) + 1):
-        mask = kinds == kind
+def _pieces(classes: np.ndarray) -> np.ndarray:
+    """Find the connected pieces of each class, numbered on from class to class."""
+    pieces, numbered, n = np.zeros(classes.shape, dtype=np.int32), classes.astype(np.int32), 0
+    for class_id in range(1, classes.max(initial=0) + 1):
+        mask = classes == class_id
         more = ndimage.label(mask, output=numbered)
         np.add(numbered, n, out=pieces, where=mask)
         n += more
