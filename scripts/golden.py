@@ -77,7 +77,7 @@ def values(cube, positions, distance, options):
         for name in ("moment0", "v_los", "sigma_v", "noise", "moment0_limit", "peak", "n_h")
     }
     out |= {f"moments_error_{name}": np.asarray(e, "f4") for name, e in maps.errors.items()}
-    out |= {"moments_detected": maps.mask, "moments_covered": maps.coverage}
+    out |= {"moments_detected": maps.detected, "moments_covered": maps.covered}
     tiles = stellarssl.make_tiles(maps, positions, distance=distance)
     out["tiles"] = tiles.maps
     out["features"] = stellarssl.Encoder.from_pretrained().embed(tiles.maps).array

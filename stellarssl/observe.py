@@ -113,10 +113,10 @@ class Observation:
         limit = (maps.moment0_limit * maps.tracer.n_h_per_w).to_value(u.cm**-2)
         return cls(
             beam_pixels=float(_FWHM * np.sqrt(variance) / tile_pixel),
-            rms=_typical(maps.noise.to_value(u.K), maps.coverage),
+            rms=_typical(maps.noise.to_value(u.K), maps.covered),
             channel_width=float(maps.channel_width.to_value(_KMS)),
             sigma_line=float(maps.sigma_instrument.to_value(_KMS)),
-            column_limit=_typical(limit, maps.coverage),
+            column_limit=_typical(limit, maps.covered),
             opaque_column=_opaque_column(maps.tracer),
         )
 

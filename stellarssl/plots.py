@@ -56,7 +56,7 @@ def plot_moments(maps: MomentMaps) -> Figure:
     """
     figure = Figure(figsize=(15, 5.2 * _aspect(maps.shape) + 0.8), layout="constrained")
     velocity, dispersion = (
-        np.where(maps.mask, m.to_value(u.km / u.s), np.nan) for m in (maps.v_los, maps.sigma_v)
+        np.where(maps.detected, m.to_value(u.km / u.s), np.nan) for m in (maps.v_los, maps.sigma_v)
     )
     low, middle, high = _percentiles(velocity, 1, 50, 99)
     panels = (
@@ -300,14 +300,14 @@ def _column(maps: MomentMaps) -> tuple[np.ndarray, Normalize, str]:
         image, label = maps.moment0.to_value(u.K * u.km / u.s), r"$\log_{10} W$ [K km s$^{-1}$]"
     else:
         image, label = maps.n_h.to_value(u.cm**-2), r"$\log_{10} N_\mathrm{H}$ [cm$^{-2}$]"
-    image = np.log10(np.where(maps.mask & (image > 0), image, np.nan))
+    image = np.log10(np.where(maps.detected & (image > 0), image, np.nan))
     return image, Normalize(*_percentiles(image, 1, 99.8)), label
 
 
 def _sky_axes(figure, place: int, maps: MomentMaps, *, bare: bool = False) -> WCSAxes:  # noqa: ANN001
     """Add axes on the sky: white is observed, grey is not."""
     axes = figure.add_subplot(place, projection=maps.wcs)
-    axes.imshow(maps.coverage, cmap=ListedColormap(["0.8", "white"]), vmin=0, vmax=1)
+    axes.imshow(maps.covered, cmap=ListedColormap(["0.8", "white"]), vmin=0, vmax=1)
     for i, name in enumerate(_axis_names(maps.wcs)):
         axes.coords[i].set_axislabel("" if bare and i == 1 else name, minpad=0.5)
         axes.coords[i].set_ticklabel_visible(not (bare and i == 1))

@@ -40,7 +40,7 @@ def some_maps(distance=140 * u.pc, beam=BEAM):
     coverage[:, 20:] = False
     return replace(
         maps,
-        coverage=coverage,
+        covered=coverage,
         noise=np.where(coverage, 0.11, np.nan) * u.K,
         moment0_limit=np.where(coverage, 0.022, 9.0) * u.K * KMS,
         channel_width=0.066 * KMS,

@@ -44,11 +44,11 @@ def maps():
 
 @pytest.fixture
 def segmentation(maps):
-    labels = np.where(maps.mask, 1, 0).astype(np.int32)
+    labels = np.where(maps.detected, 1, 0).astype(np.int32)
     labels[15:25, 15:25] = 2
     labels[19:21, 19:21] = 0
     table = QTable({"id": [1, 2], "class_id": [2, 1], "n_pixels": np.bincount(labels.ravel())[1:]})
-    components = np.where(maps.mask, 0.5, np.nan) * np.ones((3, 1, 1))
+    components = np.where(maps.detected, 0.5, np.nan) * np.ones((3, 1, 1))
     rgb = np.nan_to_num(components, nan=1).transpose(1, 2, 0)
     return Segmentation(rgb, labels, components, maps.wcs, table)
 

@@ -57,8 +57,8 @@ def test_each_is_read_right_or_refused_in_a_sentence(
         assert not out.exists() or not any(out.iterdir())
     else:
         maps = MomentMaps.read(out / "moments.fits")
-        assert maps.mask.any()
-        assert np.all(maps.sigma_v[maps.mask & np.isfinite(maps.sigma_v)] >= 0 * u.km / u.s)
+        assert maps.detected.any()
+        assert np.all(maps.sigma_v[maps.detected & np.isfinite(maps.sigma_v)] >= 0 * u.km / u.s)
 
 
 def test_protostars_of_l1448_have_rows(real_cubes, tmp_path):

@@ -408,16 +408,16 @@ def test_only_detected_pixels_are_labelled(segmentation):
     maps = blobs()
     assert segmentation.labels.dtype == np.int32
     assert segmentation.components.dtype == segmentation.rgb.dtype == np.float32
-    assert not segmentation.labels[~maps.mask].any()
-    assert np.isnan(segmentation.components[:, ~maps.mask]).all()
-    assert np.isfinite(segmentation.components[:, maps.mask]).all()
-    assert (segmentation.rgb[~maps.mask] == 1).all()
+    assert not segmentation.labels[~maps.detected].any()
+    assert np.isnan(segmentation.components[:, ~maps.detected]).all()
+    assert np.isfinite(segmentation.components[:, maps.detected]).all()
+    assert (segmentation.rgb[~maps.detected] == 1).all()
     assert segmentation.rgb.min() >= 0
     assert segmentation.rgb.max() <= 1
 
 
 def test_blobs_apart_are_segments_apart(segmentation):
-    islands = ndimage.label(blobs().mask)[0]
+    islands = ndimage.label(blobs().detected)[0]
     for label in segmentation.table["id"]:
         assert len(np.unique(islands[segmentation.labels == label])) == 1
     assert (segmentation.labels > 0).sum() == (islands > 0).sum()
@@ -464,7 +464,7 @@ def test_a_distance_makes_areas_and_masses(segmentation):
     assert not segmentation.table["gas_mass"].mask.any()
     pixel = (140 * u.pc * np.radians(0.003)) ** 2
     total = (segmentation.table["area"].unmasked).sum() / pixel
-    assert total.value == pytest.approx(blobs().mask.sum(), rel=1e-3)
+    assert total.value == pytest.approx(blobs().detected.sum(), rel=1e-3)
 
 
 def test_without_a_distance_pixels_are_the_tile_pixels(encoder, library):
@@ -479,7 +479,7 @@ def test_a_distance_of_the_argument_wins(encoder, library):
     near = PCASegmenter(encoder, library, n_classes=1).segment(blobs(), distance="70 pc")
     pixel = (70 * u.pc * np.radians(0.003)) ** 2
     assert near.table["area"].unmasked.sum().to_value(u.pc**2) == pytest.approx(
-        (blobs().mask.sum() * pixel).to_value(u.pc**2), rel=1e-3
+        (blobs().detected.sum() * pixel).to_value(u.pc**2), rel=1e-3
     )
 
 
@@ -487,7 +487,7 @@ def test_no_segment_is_smaller_than_the_beam(encoder, library):
     beam = Beam(400 * u.arcsec)  # an area of 1550 pixels: only two of the blobs are larger
     area = (beam.sr / (0.003 * u.deg) ** 2).decompose().value
     result = PCASegmenter(encoder, library, n_classes=1).segment(blobs(beam=beam))
-    sizes = ndimage.sum(blobs().mask, *[ndimage.label(blobs().mask)[0]], [1, 2, 3])
+    sizes = ndimage.sum(blobs().detected, *[ndimage.label(blobs().detected)[0]], [1, 2, 3])
     assert len(result.table) == np.count_nonzero(sizes >= area) < 3
     # 64 pixels of 0.0078125 pc at 140 pc are 737 arcsec
     assert result.table.meta["beams_per_window"] == pytest.approx(737 / 400, abs=0.01)
@@ -499,7 +499,7 @@ def test_specks_of_noise_are_no_segments(encoder, library):
     specks[tuple(rng.integers(5, 75, (2, 40)))] = True
     specks = ndimage.binary_dilation(specks)
     maps = blobs((80, 80))
-    few = replace(maps, mask=specks, moment0=np.where(specks, 1, np.nan) * u.K * KMS)
+    few = replace(maps, detected=specks, moment0=np.where(specks, 1, np.nan) * u.K * KMS)
     result = PCASegmenter(encoder, library).segment(few)
     assert len(result.table) == 0
     assert not result.labels.any()
@@ -519,7 +519,7 @@ def test_a_cube_of_noise_has_no_segments(encoder, library):
 
 def test_nothing_detected_is_no_segments_and_can_be_written(encoder, library, tmp_path):
     maps = blobs((80, 80))
-    empty = replace(maps, mask=np.zeros(maps.shape, bool))
+    empty = replace(maps, detected=np.zeros(maps.shape, bool))
     result = PCASegmenter(encoder, library).segment(empty)
     assert len(result.table) == 0
     result.write(tmp_path)

@@ -301,7 +301,7 @@ def test_undetected_pixels_hold_the_limit():
     maps = flat_maps((80, 80), pixel=TILE_PIXEL)
     mask = np.broadcast_to(np.arange(80) < 40, (80, 80))
     limit = np.broadcast_to(np.where(np.arange(80) < 60, 2e20, 4e20), (80, 80))
-    maps = replace(with_limit(maps, limit), mask=mask, sigma_instrument=0.07 * u.km / u.s)
+    maps = replace(with_limit(maps, limit), detected=mask, sigma_instrument=0.07 * u.km / u.s)
     tile = make_tiles(maps, CENTER)
     # east is left in both; the centre is between map columns 39 and 40
     assert_allclose(tile.maps[0, 0, :, :31], 22, atol=1e-5)
@@ -423,7 +423,7 @@ def test_a_map_sampled_in_parts_is_the_same_to_the_last_bit(monkeypatch, shape, 
     coverage = ~holes[2]
     coverage[: shape[0] // 5] = False
     maps = replace(
-        with_limit(maps, 5e21 * limit), mask=n_h > 1.5, coverage=coverage, sigma_v=sigma * KMS
+        with_limit(maps, 5e21 * limit), detected=n_h > 1.5, covered=coverage, sigma_v=sigma * KMS
     )
     x, y = rng.uniform(-20, np.array(shape[::-1])[:, None] + 20, (2, 30))
     positions = wcs.pixel_to_world(x, y)

@@ -30,7 +30,7 @@ _ERRORS = {
     "ERR_SIGMA_V": "sigma_v",
     "ERR_N_H": "n_h",
 }
-_FLAGS = {"DETECTED": "mask", "COVERAGE": "coverage"}
+_FLAGS = {"DETECTED": "detected", "COVERED": "covered"}
 _QUANTITIES = ("distance", "channel_width", "sigma_instrument", "max_recoverable_scale")
 _TABLE = "STELLARSSL_META"
 

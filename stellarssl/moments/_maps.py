@@ -37,9 +37,9 @@ class MomentMaps:
         NaN where nothing is detected, the latter also where noise makes its square negative.
     errors : dict of `~astropy.units.Quantity`
         One standard deviation of ``moment0``, ``v_los``, ``sigma_v`` and, with a tracer, ``n_h``.
-    mask : ndarray of bool
+    detected : ndarray of bool
         (y, x): detected, with an intensity above zero.
-    coverage : ndarray of bool
+    covered : ndarray of bool
         (y, x): observed.
     noise : `~astropy.units.Quantity`
         Of a channel [K]; zero where there is none.
@@ -71,8 +71,8 @@ class MomentMaps:
     v_los: u.Quantity
     sigma_v: u.Quantity
     errors: dict[str, u.Quantity]
-    mask: np.ndarray
-    coverage: np.ndarray
+    detected: np.ndarray
+    covered: np.ndarray
     noise: u.Quantity
     moment0_limit: u.Quantity
     tracer: Tracer | None
@@ -88,7 +88,7 @@ class MomentMaps:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        return self.mask.shape
+        return self.detected.shape
 
     @property
     def pixel_scale(self) -> u.Quantity:
@@ -161,8 +161,8 @@ class MomentMaps:
             _as_map(name, value, _KMS, n_h.shape)
             for name, value in (("v_los", v_los), ("sigma_v", sigma_v))
         )
-        coverage = np.isfinite(n_h.value)
-        mask = coverage & (n_h.value > 0) & np.isfinite(v_los.value) & (sigma_v.value >= 0)
+        covered = np.isfinite(n_h.value)
+        mask = covered & (n_h.value > 0) & np.isfinite(v_los.value) & (sigma_v.value >= 0)
         if not mask.any():
             raise InputError("n_h", "must be above zero somewhere, with a v_los and a sigma_v")
         known = _known_errors(errors or {}, n_h.shape)
@@ -176,8 +176,8 @@ class MomentMaps:
             v_los=_blank(v_los, mask),
             sigma_v=_blank(sigma_v, mask),
             errors={"moment0": _intensity(known["n_h"]), **known},
-            mask=mask,
-            coverage=coverage,
+            detected=mask,
+            covered=covered,
             noise=np.zeros(n_h.shape, np.float32) * u.K,
             moment0_limit=_intensity(limit),
             tracer=Tracer(

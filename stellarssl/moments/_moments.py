@@ -329,9 +329,9 @@ def _reference_pixel(wcs: WCS) -> tuple[float, float]:
 
 
 def _check_signal(result: Result, *, is_made: bool) -> None:
-    if not result.coverage.any():
+    if not result.covered.any():
         raise InputError("cube", "must have finite values, with a beam and noise known for them")
-    if not result.mask.any():
+    if not result.detected.any():
         reason = f"the peak is {result.peak_snr:.1f} sigma" if is_made else "the mask holds none"
         raise NoSignalError(f"no signal: {reason}; give mask= or noise= to look closer")
 
@@ -379,8 +379,8 @@ def _assemble(
         v_los=image["v_los"] << _KMS,
         sigma_v=image["sigma_v"] << _KMS,
         errors=errors,
-        mask=result.mask,
-        coverage=result.coverage,
+        detected=result.detected,
+        covered=result.covered,
         noise=image["noise"] << u.K,
         moment0_limit=_limit(result, noise, cube.channel_width) << k_kms,
         tracer=tracer,
@@ -399,7 +399,7 @@ def _limit(result: Result, noise: Noise, width: u.Quantity) -> np.ndarray:
     """Return three sigma of the sum over as many channels as the typical line has [K km/s]."""
     sigma = result.images["noise"]
     if noise.origin == "none":
-        return np.full_like(sigma, result.images["moment0"][result.mask].min())
+        return np.full_like(sigma, result.images["moment0"][result.detected].min())
     scale = 3 * width.to_value(_KMS) * np.sqrt(noise.kappa * result.line_channels)
     return sigma * np.float32(scale)
 

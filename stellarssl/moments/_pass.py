@@ -26,7 +26,7 @@ class Result:
     ----------
     images : dict of ndarray
         float32 (y, x): the moments, ``peak``, their errors ``e_...``, and ``noise``.
-    mask, coverage : ndarray of bool
+    detected, covered : ndarray of bool
         (y, x): detected, observed.
     line_channels : float
         Channels in the mask of the median detected pixel; 0 if there is none.
@@ -35,8 +35,8 @@ class Result:
     """
 
     images: dict[str, np.ndarray]
-    mask: np.ndarray
-    coverage: np.ndarray
+    detected: np.ndarray
+    covered: np.ndarray
     line_channels: float
     peak_snr: float
 
@@ -81,7 +81,7 @@ def measure(
     map_shape = voxels.shape[1:]
     images = np.full((len(IMAGES), *map_shape), np.nan, np.float32)
     sigmas = np.full(map_shape, np.nan, np.float32)
-    coverage = np.zeros(map_shape, bool)
+    covered = np.zeros(map_shape, bool)
     axis = _axis(velocity[channels])
     factors = voxels.factor[channels], noise.factor[channels]
     disc = _disc(beam_pixels)
@@ -102,7 +102,7 @@ def measure(
                 signal = view_of(own, *(slice(0, None),) * 3)
         here = block.rows, block.columns
         found = _moments(data, signal, sigma, factors, axis, noise.kappa, block)
-        images[(slice(None), *here)], sigmas[here], coverage[here] = found
+        images[(slice(None), *here)], sigmas[here], covered[here] = found
         voxels.release()
         return peak
 
@@ -110,14 +110,14 @@ def measure(
     voxels.cube.check_unchanged()
     if plan.wanted is not None:
         images[:, ~plan.wanted] = sigmas[~plan.wanted] = np.nan
-        coverage &= plan.wanted
+        covered &= plan.wanted
     named = dict(zip(IMAGES, images, strict=True)) | {"noise": sigmas}
     number = named.pop("number")
     detected = (number > 0) & (named["moment0"] > 0)
     return Result(
         images=named,
-        mask=detected,
-        coverage=coverage,
+        detected=detected,
+        covered=covered,
         line_channels=float(np.median(number[detected])) if detected.any() else 0.0,
         peak_snr=float(np.max(peaks)),
     )

@@ -169,7 +169,7 @@ def _on_map(components: np.ndarray, wcs: WCS, maps: MomentMaps) -> np.ndarray:
     height = max(_PIXELS // maps.shape[1], 1)
     for start in range(0, maps.shape[0], height):
         rows = slice(start, start + height)
-        y, x = np.nonzero(maps.mask[rows] & np.isfinite(maps.v_los.value[rows]))
+        y, x = np.nonzero(maps.detected[rows] & np.isfinite(maps.v_los.value[rows]))
         if y.size == 0:
             continue
         at = np.stack(pixel_to_pixel(maps.wcs, wcs, x, y + start)[::-1])

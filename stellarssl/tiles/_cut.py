@@ -172,7 +172,7 @@ def _grid_positions(
     sky = wcs.pixel_to_world(x.ravel(), y.ravel())
     x, y = (np.round(axis).astype(int) for axis in maps.wcs.world_to_pixel(sky))
     inside = (x >= 0) & (y >= 0) & (x < maps.shape[1]) & (y < maps.shape[0])
-    inside[inside] = maps.coverage[y[inside], x[inside]]
+    inside[inside] = maps.covered[y[inside], x[inside]]
     return sky[inside]
 
 

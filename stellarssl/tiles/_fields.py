@@ -59,7 +59,7 @@ class Fields:
             for axis, n in zip((y, x), maps.shape, strict=True)
         )
         found = _detected(maps, here)
-        observed = np.asarray(maps.coverage[here], dtype=bool)
+        observed = np.asarray(maps.covered[here], dtype=bool)
         # as `MomentMaps.n_h`
         column = (maps.moment0[here] * maps.tracer.n_h_per_w).to_value(_CM2).astype(np.float32)
         v, sigma = (image[here].to_value(_KMS) for image in (maps.v_los, maps.sigma_v))
@@ -137,7 +137,7 @@ def summable_fields(maps: MomentMaps) -> Fields:
     if maps.tracer is None:
         raise MissingInputError("tracer", "must be given: tiles are maps of the hydrogen column")
     limit = maps.moment0_limit.to_value(_K_KMS)
-    limit = limit[np.asarray(maps.coverage, dtype=bool) & np.isfinite(limit)]
+    limit = limit[np.asarray(maps.covered, dtype=bool) & np.isfinite(limit)]
     v = maps.v_los.to_value(_KMS)[_detected(maps)]
     return Fields(
         maps,
@@ -152,7 +152,7 @@ def _n_h_per_w(maps: MomentMaps) -> float:
 
 
 def _detected(maps: MomentMaps, here: tuple[slice, slice] = np.s_[:, :]) -> np.ndarray:
-    found = np.asarray(maps.coverage[here], dtype=bool) & maps.mask[here]
+    found = np.asarray(maps.covered[here], dtype=bool) & maps.detected[here]
     for image in (maps.moment0, maps.v_los):
         found &= np.isfinite(image.value[here])
     return found

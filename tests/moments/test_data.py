@@ -29,7 +29,7 @@ def test_column_of_a_simulation(simulations):
     quarter = (256, 2, 256, 2)
     truth = column.reshape(quarter).mean(axis=(1, 3))
     mean_v = (column * v).reshape(quarter).mean(axis=(1, 3)) / truth
-    assert maps.mask.all()
+    assert maps.detected.all()
     assert maps.meta["noise"] == "none"
     # the boxes' logarithms are stored in steps of 0.001 dex, 0.23 %
     np.testing.assert_allclose(maps.n_h.to_value(u.cm**-2), truth, rtol=3e-3)
@@ -54,7 +54,7 @@ def test_perseus(real_cubes):
         efficiency=0.5,
     )
     assert maps.tracer.name == "13CO(1-0)"
-    assert 0.8 < maps.mask.mean() < 0.95
+    assert 0.8 < maps.detected.mean() < 0.95
     assert 0.5 < np.nanmedian(maps.sigma_v.to_value(KMS)) < 0.65
     assert np.nanpercentile(maps.sigma_v.to_value(KMS), 95) < 1.0
     assert 4.0 < np.nanmedian(maps.v_los.to_value(KMS)) < 5.0
@@ -83,7 +83,7 @@ def test_a_galaxy_as_spectral_cube_has_it(real_cubes):
         )
     # a rotating disc at the galaxy's velocity
     assert 3300 < np.nanmedian(maps.v_los.to_value(KMS)) < 3500
-    assert maps.mask[40:90, 40:90].mean() > 10 * maps.mask[:30].mean()
+    assert maps.detected[40:90, 40:90].mean() > 10 * maps.detected[:30].mean()
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,6 @@ def test_a_galaxy_as_spectral_cube_has_it(real_cubes):
 )
 def test_others_give_moments(real_cubes, name, options):
     maps = moment_maps(real_cubes / name, **options)
-    assert maps.mask.any()
-    assert np.isfinite(maps.moment0.value[maps.mask]).all()
-    assert np.isfinite(maps.v_los.value[maps.mask]).all()
+    assert maps.detected.any()
+    assert np.isfinite(maps.moment0.value[maps.detected]).all()
+    assert np.isfinite(maps.v_los.value[maps.detected]).all()

@@ -30,8 +30,8 @@ def assert_same_within(part, whole, footprint):
         assert np.isnan(one[~footprint]).all()
     for name, error in part.errors.items():
         np.testing.assert_array_equal(error.value[footprint], whole.errors[name].value[footprint])
-    np.testing.assert_array_equal(part.mask, whole.mask & footprint)
-    np.testing.assert_array_equal(part.coverage, whole.coverage & footprint)
+    np.testing.assert_array_equal(part.detected, whole.detected & footprint)
+    np.testing.assert_array_equal(part.covered, whole.covered & footprint)
     assert part.meta["kappa"] == whole.meta["kappa"]
 
 
@@ -75,7 +75,7 @@ def test_what_is_far_is_not_read(rng, make_hdu, tmp_path):
     footprint = np.zeros(values.shape[1:], bool)
     footprint[8:16, 490:520] = footprint[8:16, 3000:3010] = True
     maps = moment_maps(cube, footprint=footprint, noise="0.1 K", n_threads=1)
-    assert maps.mask[11, 501]
+    assert maps.detected[11, 501]
     counting.n_read = 0
     plan = moment_plan(cube, footprint=footprint)
     assert counting.n_read == 0

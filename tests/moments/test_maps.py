@@ -98,8 +98,8 @@ def assert_equal(one, other):
     assert one.errors.keys() == other.errors.keys()
     for name, error in one.errors.items():
         np.testing.assert_array_equal(error, other.errors[name])
-    np.testing.assert_array_equal(one.mask, other.mask)
-    np.testing.assert_array_equal(one.coverage, other.coverage)
+    np.testing.assert_array_equal(one.detected, other.detected)
+    np.testing.assert_array_equal(one.covered, other.covered)
     assert one.tracer == other.tracer
     assert one.beam == other.beam
     assert one.meta == other.meta
@@ -172,10 +172,10 @@ def test_maps_from_elsewhere(parts, tmp_path):
     errors = {"n_h": np.full((10, 12), 1e21) * u.cm**-2}
     beam = Beam(36 * u.arcsec)
     maps = MomentMaps.from_maps(**parts, errors=errors, distance="140 pc", beam=beam)
-    assert maps.mask.sum() == 8 * 12 - 1
-    assert maps.coverage.sum() == 9 * 12
-    np.testing.assert_allclose(maps.n_h.value[maps.mask], 3e22, rtol=1e-6)
-    np.testing.assert_allclose(maps.sigma_v.to_value(KMS)[maps.mask], 0.3, rtol=1e-6)
+    assert maps.detected.sum() == 8 * 12 - 1
+    assert maps.covered.sum() == 9 * 12
+    np.testing.assert_allclose(maps.n_h.value[maps.detected], 3e22, rtol=1e-6)
+    np.testing.assert_allclose(maps.sigma_v.to_value(KMS)[maps.detected], 0.3, rtol=1e-6)
     limit = (maps.moment0_limit * maps.tracer.n_h_per_w).to_value(u.cm**-2)
     np.testing.assert_allclose(limit, 3e21, rtol=1e-6)
     maps.write(tmp_path / "maps.fits")

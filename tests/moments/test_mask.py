@@ -18,7 +18,7 @@ def assert_identical(one, other, view=(slice(None), slice(None))):
         np.testing.assert_array_equal(
             getattr(one, name).value, getattr(other, name).value[view], err_msg=name
         )
-    np.testing.assert_array_equal(one.mask, other.mask[view])
+    np.testing.assert_array_equal(one.detected, other.detected[view])
     for name, error in one.errors.items():
         np.testing.assert_array_equal(error.value, other.errors[name].value[view])
 
@@ -107,8 +107,8 @@ def test_pure_noise_is_not_signal(rng, make_hdu):
     maps = moment_maps(make_hdu(values))
     near = np.zeros(maps.shape, bool)
     near[44:56, 44:56] = True
-    assert maps.mask[48:52, 48:52].all()
-    assert not maps.mask[~near].any()
+    assert maps.detected[48:52, 48:52].all()
+    assert not maps.detected[~near].any()
 
 
 def test_weak_broad_line_is_found(rng, gaussian, make_hdu):
@@ -116,7 +116,7 @@ def test_weak_broad_line_is_found(rng, gaussian, make_hdu):
     shape = (64, 24, 24)
     line = gaussian(shape, peak=0.5, v=0.0, sigma=2.0)
     maps = moment_maps(make_hdu(line + rng.normal(0, 0.1, shape)))
-    assert maps.mask.mean() > 0.9
+    assert maps.detected.mean() > 0.9
 
 
 def test_velocity_range(make_hdu, gaussian, rng):

@@ -52,8 +52,8 @@ def test_absorption_and_blanks(rng, make_hdu, bright):
     maps = moment_maps(make_hdu(values))
     assert np.median(measured(maps)) == pytest.approx(0.2, rel=0.05)
     assert np.isfinite(measured(maps)).all()
-    assert not maps.coverage[40:].any()
-    assert maps.coverage[:40].all()
+    assert not maps.covered[40:].any()
+    assert maps.covered[:40].all()
 
 
 def test_hanning_smoothed_channels(rng, make_hdu, bright):

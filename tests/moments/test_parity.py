@@ -70,8 +70,8 @@ def test_sums_of_zero_and_below(make_hdu):
     assert_same(maps, cube.with_mask(mask), 0.2)
     assert np.isnan(maps.sigma_v[3]).all()
     # a sum that is not above zero is no detection
-    assert not maps.mask[[0, 1, 4]].any()
-    assert maps.mask[[2, 3]].all()
+    assert not maps.detected[[0, 1, 4]].any()
+    assert maps.detected[[2, 3]].all()
 
 
 def test_far_from_zero_velocity(cloud, rng, make_hdu):

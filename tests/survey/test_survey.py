@@ -177,7 +177,7 @@ def test_only_what_sources_need_is_read(run, cut, tmp_path, weigh, stars):
     maps = stellarssl.MomentMaps.read(tmp_path / "out" / "wide" / "moments.fits")
     footprint = stellarssl.source_footprint(cube, near["skycoord"])
     assert 0.08 < footprint.mean() < 0.25
-    np.testing.assert_array_equal(maps.coverage, footprint)
+    np.testing.assert_array_equal(maps.covered, footprint)
     merged = QTable.read(tmp_path / "out" / "masses.ecsv")
     _same_rows(merged, weigh(stellarssl.moment_maps(cube, footprint=footprint), near))
 
