@@ -186,7 +186,7 @@ def test_the_rest_frequency_is_checked(rest):
 def test_user_defined_factor():
     tracer = get_tracer(1e26 / u.m**2 / (u.K * u.km / u.s), rest_value=23.694 * u.GHz)
     assert tracer.n_h_per_w.to_value(N_H_PER_W_UNIT) == pytest.approx(1e22)
-    assert tracer.kind == "simulation"
+    assert tracer.kind == "user"
     assert tracer.rest_frequency == 23.694 * u.GHz
     assert get_tracer("1e22 cm-2 / (K km/s)").n_h_per_w == 1e22 * N_H_PER_W_UNIT
     assert get_tracer(tracer) is tracer

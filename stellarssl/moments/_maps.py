@@ -184,7 +184,7 @@ class MomentMaps:
                 name="column map",
                 rest_frequency=None,
                 n_h_per_w=_BOOKKEEPING,
-                kind="simulation",
+                kind="user",
                 mass=28 * u.u,
                 citation="the user",
                 assumptions="the column is given",

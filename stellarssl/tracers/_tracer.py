@@ -13,7 +13,7 @@ from stellarssl.tracers._lte import BACKGROUND, N_H_PER_W_UNIT, lte_column
 
 __all__ = ["Tracer", "get_tracer", "tracer_frequency"]
 
-_KINDS = ("molecular", "atomic", "opaque", "simulation")
+_KINDS = ("molecular", "atomic", "opaque", "user")
 _EXCITATION = 10 * u.K
 _REST_TOLERANCE = 1e-5
 """Relative; 3 km/s. Published rest frequencies of a line differ by up to 1e-6, lines by 1e-4."""
@@ -32,7 +32,7 @@ class Tracer:
     n_h_per_w : `~astropy.units.Quantity`
         Hydrogen nuclei per area for each unit of integrated brightness,
         convertible to cm^-2 / (K km/s).
-    kind : {"molecular", "atomic", "opaque", "simulation"}
+    kind : {"molecular", "atomic", "opaque", "user"}
         Thin molecular gas; atomic gas; a line too opaque for more than an order of magnitude;
         or a factor that the user states, treated as thin molecular gas.
     mass : `~astropy.units.Quantity`
@@ -140,7 +140,7 @@ def get_tracer(
         name="user-defined",
         rest_frequency=rest,
         n_h_per_w=as_quantity("tracer", tracer, N_H_PER_W_UNIT),
-        kind="simulation",
+        kind="user",
         mass=28.0 * u.u,
         citation="the user",
         assumptions="the factor is given; thin gas, the thermal width is CO's",
