@@ -84,7 +84,7 @@ class Parity:
     def read(self, library):
         """Return each tile's five nearest stars and its mass, from other clumps alone."""
         reader = MassReader.fit(
-            library, n_neighbors=N_NEIGHBORS, n_components=N_COMPONENTS, scalars=True
+            library, n_neighbors=N_NEIGHBORS, n_components=N_COMPONENTS, statistics=True
         )
         masses = reader.masses
         index = masses._search(masses._whitened, masses.clumps_)[1]  # noqa: SLF001

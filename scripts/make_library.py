@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
-from stellarssl.tiles import Scalars, peak_pixels, tile_scalars
+from stellarssl.tiles import TileStatistics, peak_pixels, tile_statistics
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ("s1", "s2", "s4")
@@ -244,7 +244,7 @@ def main():
     if not options.maps_only:
         # what is shipped is rounded, and it is the rounded maps that must be measured and embedded
         library = ReferenceLibrary.read(options.output)
-        library = replace(library, scalars=Scalars(*tile_scalars(library.maps)))
+        library = replace(library, statistics=TileStatistics(*tile_statistics(library.maps)))
         encoder = Encoder.from_pretrained(options.encoder, dtype="float32")
         library.embed(encoder, progress=True).write(options.output, overwrite=True)
     size = options.output.stat().st_size / 1e6

@@ -26,7 +26,7 @@ def rivals(library, tiles):
     """Estimate log masses from scalars alone, learnt on the library as it was observed."""
     stars = np.asarray(library.table["has_star"])
     log_mass = np.log10(library.table["mass"][stars].to_value(u.solMass))
-    known, query = library.scalars.array[stars], tiles.scalars().array
+    known, query = library.statistics.array[stars], tiles.statistics().array
     return {
         "mean": np.full(len(query), log_mass.mean()),
         "scalars, gradient boosting": HistGradientBoostingRegressor(random_state=0)

@@ -316,8 +316,8 @@ def folds(split: str, library: ReferenceLibrary) -> list[tuple[np.ndarray, np.nd
 
 def _without_network(library: ReferenceLibrary) -> dict[str, list[Way]]:
     """Return the rivals that need no encoder, the simplest first."""
-    scalars = library.scalars.array
-    peak = scalars[:, [library.scalars.names.index("peak")]]
+    statistics = library.statistics.array
+    peak = statistics[:, [library.statistics.names.index("peak")]]
     gas_mass = np.log10(library.table["gas_mass"].to_value(u.solMass))[:, None]
     age = np.log10(library.table["age"].to_value(u.Myr).clip(1e-3))[:, None]
     pixels = library.maps.reshape(len(library), -1)
@@ -328,9 +328,9 @@ def _without_network(library: ReferenceLibrary) -> dict[str, list[Way]]:
         **(oracle if np.isfinite(age).all() else {}),
         "peak column": [(LinearRegression(), peak)],
         "gas mass in the tile": [(LinearRegression(), gas_mass)],
-        "scalars, k-NN": [(MassEstimator(), scalars)],
-        "scalars, gradient boosting": [(HistGradientBoostingRegressor(random_state=0), scalars)],
-        "scalars, extra trees": [(trees, scalars)],
+        "scalars, k-NN": [(MassEstimator(), statistics)],
+        "scalars, gradient boosting": [(HistGradientBoostingRegressor(random_state=0), statistics)],
+        "scalars, extra trees": [(trees, statistics)],
         "pixel PCA, k-NN": [(MassEstimator(), pixels)],
     }
 
@@ -338,7 +338,7 @@ def _without_network(library: ReferenceLibrary) -> dict[str, list[Way]]:
 def _with_network(
     library: ReferenceLibrary, encoder: Encoder, n_random: int, *, progress: bool
 ) -> dict[str, list[Way]]:
-    """Return features of trained and untrained encoders, alone and beside the scalars."""
+    """Return features of trained and untrained encoders, alone and beside the statistics."""
     controls = [Encoder.random(seed, dtype=encoder.dtype) for seed in range(n_random)]
     ways = {}
     for label, encoders in (("random weights", controls), (encoder.name, [encoder])):
@@ -348,11 +348,11 @@ def _with_network(
             (MassEstimator(block_widths=w), features.array)
             for w, features in zip(widths, seen, strict=True)
         ]
-        scalars = library.scalars.array
+        statistics = library.statistics.array
         ways[f"{label} and scalars, k-NN"] = [
             (
-                MassEstimator(block_widths=[*w, scalars.shape[1]]),
-                np.hstack([features.array, scalars]),
+                MassEstimator(block_widths=[*w, statistics.shape[1]]),
+                np.hstack([features.array, statistics]),
             )
             for w, features in zip(widths, seen, strict=True)
         ]

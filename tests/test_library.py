@@ -13,7 +13,7 @@ from stellarssl.library import DEFAULT_BLOCKS, ReferenceLibrary, _cache
 from stellarssl.library import _library as library_module
 from stellarssl.library._tokens import off_centre, token_statistics
 from stellarssl.observe import Observation, observe_maps
-from stellarssl.tiles import tile_scalars
+from stellarssl.tiles import tile_statistics
 
 KMS = u.km / u.s
 TELESCOPE = Observation(6.0, 0.1, 0.1, 0.07, 1e21)
@@ -95,7 +95,7 @@ def test_labels(library):
     assert table["mass"].unit == u.Msun
     assert table["depth"].unit == u.pc
     assert library.meta == {"title": "test"}
-    np.testing.assert_array_equal(library.scalars.array, tile_scalars(library.maps)[1])
+    np.testing.assert_array_equal(library.statistics.array, tile_statistics(library.maps)[1])
     assert repr(library).startswith("<ReferenceLibrary of 12 maps of 6 stars")
 
 
@@ -132,7 +132,7 @@ def test_select_and_exclude(library, encoder):
     stars = library.select(library.table["has_star"])
     assert len(stars) == 9
     np.testing.assert_array_equal(stars.features.array[3], library.features.array[4])
-    np.testing.assert_array_equal(stars.scalars.array[3], library.scalars.array[4])
+    np.testing.assert_array_equal(stars.statistics.array[3], library.statistics.array[4])
     assert set(library.exclude(sim="a").table["sim"]) == {"b"}
     assert stars.sha256 != library.sha256
     with pytest.raises(InputError, match="sim: must be among a, b; got 's9'"):
@@ -160,8 +160,8 @@ def test_round_trip(library, encoder, tmp_path):
     for name in ("mass", "time", "depth", "gas_mass"):
         np.testing.assert_array_equal(back.table[name].value, library.table[name].value)
         assert back.table[name].unit == library.table[name].unit
-    np.testing.assert_array_equal(back.scalars.array, library.scalars.array)
-    assert back.scalars.names == library.scalars.names
+    np.testing.assert_array_equal(back.statistics.array, library.statistics.array)
+    assert back.statistics.names == library.statistics.names
     np.testing.assert_array_equal(back.features.array, library.features.array)
     assert dict(back.features.blocks) == dict(library.features.blocks)
     np.testing.assert_array_equal(back.token_mean, library.token_mean)
@@ -234,7 +234,7 @@ def test_as_a_telescope_would_have_seen_it(library, encoder):
     maps, detected = observe_maps(library.maps, TELESCOPE.rounded())
     np.testing.assert_array_equal(seen.maps, maps)
     np.testing.assert_array_equal(seen.detected, detected)
-    np.testing.assert_array_equal(seen.scalars.array, tile_scalars(maps, detected)[1])
+    np.testing.assert_array_equal(seen.statistics.array, tile_statistics(maps, detected)[1])
     expected = encoder.embed(maps, widths=(0.125,), n_views=4).select(*DEFAULT_BLOCKS)
     np.testing.assert_allclose(seen.features.array, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(seen.table["mass"], library.table["mass"])
@@ -363,7 +363,9 @@ def test_the_shipped_library(shipped):
     for name in ("clump", "sim", "has_star"):
         pairs = set(zip(table["group"], map(str, table[name]), strict=True))
         assert len(pairs) == len(np.unique(table["group"]))
-    np.testing.assert_allclose(shipped.scalars.array, tile_scalars(shipped.maps)[1], atol=1e-6)
+    np.testing.assert_allclose(
+        shipped.statistics.array, tile_statistics(shipped.maps)[1], atol=1e-6
+    )
     assert ReferenceLibrary.default() is shipped
     with pytest.raises(ValueError, match="read-only"):
         shipped.maps[0] = 0

@@ -457,7 +457,7 @@ def test_peaks_are_told_from_peaks_and_masses_from_stars(library, encoder):
     rows = np.concatenate([np.arange(len(library)), np.arange(10)])
     both = library.select(rows)
     both.table["from_peak"] = (np.arange(len(rows)) >= len(library)) | ~both.table["has_star"]
-    reader = MassReader.fit(both, n_neighbors=3, n_components=5, scalars=True)
+    reader = MassReader.fit(both, n_neighbors=3, n_components=5, statistics=True)
     np.testing.assert_array_equal(reader.rows, np.arange(n_stars))
     assert len(reader.presence.log_mass_) == 20
     table = mass_table(_tiles(library.maps[:3]), both, encoder, tracer=SIMULATED)
@@ -483,7 +483,7 @@ def test_star_probability_is_calibrated_for_even_odds():
     columns = np.column_stack([x, rng.normal(size=(len(x), 3))])
     features = Features(columns, {"cls@0.5": slice(0, 4)}, "none", "float32")
     reader = MassReader.fit(
-        replace(bare, features=features), n_neighbors=1, n_components=4, scalars=False
+        replace(bare, features=features), n_neighbors=1, n_components=4, statistics=False
     )
     query = rng.normal(size=(4000, 4))
     query[:, 0] = rng.normal(1, 1, 4000) * rng.choice([-1, 1], 4000)
@@ -497,11 +497,11 @@ def test_star_probability_is_calibrated_for_even_odds():
 def test_scalars_are_an_option(library, encoder):
     maps, _ = _maps(5, 99)
     with_scalars, without = (
-        mass_table(_tiles(maps), library, encoder, tracer=SIMULATED, scalars=scalars)
-        for scalars in (True, False)
+        mass_table(_tiles(maps), library, encoder, tracer=SIMULATED, statistics=statistics)
+        for statistics in (True, False)
     )
     assert np.any(with_scalars["mass"].unmasked != without["mass"].unmasked)
-    assert without.meta["scalars"] is False
+    assert without.meta["statistics"] is False
 
 
 def test_refuses_another_encoder_and_unknown_flags(library, encoder):

@@ -23,7 +23,7 @@ from stellarssl.tiles import (
     make_tiles,
     peak_pixels,
     tile_grid,
-    tile_scalars,
+    tile_statistics,
     tile_wcs,
 )
 from stellarssl.tiles._fields import Fields
@@ -462,14 +462,14 @@ def test_no_more_of_a_map_is_worked_out_at_once_than_tiles_reach(monkeypatch, ra
 
 def test_scalars_by_hand():
     """A column that falls as r^-1 in steps, solid gradients, and a spot."""
-    names, _ = tile_scalars(np.full((1, 3, 64, 64), 22.0))
+    names, _ = tile_statistics(np.full((1, 3, 64, 64), 22.0))
     assert len(names) == len(set(names)) == 22
     y, x = np.mgrid[:64, :64] - 31.5
     inner = np.hypot(x, y) <= 4
     n_inner, n_eight = inner.sum(), (np.hypot(x, y) <= 8).sum()
     column = np.where(inner, 5e22, 1e22)
     maps = np.stack([np.log10(column), 0.03 * x - 0.04 * y + 0.5, np.where(inner, 1.0, 0.2)])[None]
-    row = dict(zip(names, tile_scalars(maps)[1][0].tolist(), strict=True))
+    row = dict(zip(names, tile_statistics(maps)[1][0].tolist(), strict=True))
     assert row["column_2"] == pytest.approx(np.log10(5e22), rel=1e-6)
     mean = (5e22 * n_inner + 1e22 * (n_eight - n_inner)) / n_eight
     assert row["column_8"] == pytest.approx(np.log10(mean), rel=1e-6)
@@ -487,10 +487,12 @@ def test_scalars_do_not_see_where_east_is():
     """Turned, mirrored or receding tiles hold the same star."""
     rng = np.random.default_rng(2)
     maps = rng.normal(size=(2, 3, 64, 64))
-    first = tile_scalars(maps)[1]
-    assert_allclose(tile_scalars(np.rot90(maps, axes=(2, 3)))[1], first, rtol=1e-5)
-    assert_allclose(tile_scalars(maps[..., ::-1])[1], first, rtol=1e-5)
-    assert_allclose(tile_scalars(maps * np.array([1, -1, 1])[:, None, None])[1], first, rtol=1e-5)
+    first = tile_statistics(maps)[1]
+    assert_allclose(tile_statistics(np.rot90(maps, axes=(2, 3)))[1], first, rtol=1e-5)
+    assert_allclose(tile_statistics(maps[..., ::-1])[1], first, rtol=1e-5)
+    assert_allclose(
+        tile_statistics(maps * np.array([1, -1, 1])[:, None, None])[1], first, rtol=1e-5
+    )
 
 
 def test_motions_of_undetected_pixels_do_not_count():
@@ -500,7 +502,7 @@ def test_motions_of_undetected_pixels_do_not_count():
     detected[0, :, 32:] = False
     detected[1] = False
     maps[0, 1:, :, 32:] = 7
-    names, array = tile_scalars(maps, detected)
+    names, array = tile_statistics(maps, detected)
     assert np.isfinite(array).all()
     for radius in (2, 32):
         assert array[0, names.index(f"velocity_{radius}")] == pytest.approx(1)
@@ -517,7 +519,7 @@ def test_gas_mass_by_hand():
     assert gas_mass(maps, 0.5 / 64 * u.pc, half).value == pytest.approx(by_hand / 2, rel=1e-4)
     tile = make_tiles(flat_maps(), CENTER)
     assert tile.gas_mass.to_value(u.solMass) == pytest.approx(by_hand, rel=1e-4)
-    assert tile.scalars().array.shape == (1, 22)
+    assert tile.statistics().array.shape == (1, 22)
 
 
 def test_gas_mass_is_that_of_the_simulation(simulations):
@@ -658,6 +660,6 @@ def test_a_grid_beyond_reason_is_refused():
 
 def test_scalars_refuse_what_they_cannot_measure():
     with pytest.raises(InputError, match="maps: must have shape"):
-        tile_scalars(np.zeros((3, 64, 64)))
+        tile_statistics(np.zeros((3, 64, 64)))
     with pytest.raises(InputError, match="maps: must be finite"):
-        tile_scalars(np.full((1, 3, 64, 64), np.nan))
+        tile_statistics(np.full((1, 3, 64, 64), np.nan))

@@ -1,4 +1,4 @@
-"""A library as a FITS file: compressed maps, labels, scalars, features, token statistics."""
+"""A library as a FITS file: compressed maps, labels, statistics, features, token statistics."""
 
 import json
 import warnings
@@ -14,7 +14,7 @@ from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl.encoder import Features
 from stellarssl.library._tokens import TokenStatistics
-from stellarssl.tiles import Scalars
+from stellarssl.tiles import TileStatistics
 
 if TYPE_CHECKING:
     from stellarssl.library._library import ReferenceLibrary
@@ -47,7 +47,9 @@ def write(library: "ReferenceLibrary", path: Path, *, overwrite: bool) -> None:
         hdus.append(_compressed(library.maps[:, channel], name, unit))
     hdus.append(fits.table_to_hdu(library.table))
     hdus[-1].name = "TABLE"
-    hdus.append(_image(library.scalars.array, "SCALARS", NAMES=json.dumps(library.scalars.names)))
+    hdus.append(
+        _image(library.statistics.array, "SCALARS", NAMES=json.dumps(library.statistics.names))
+    )
     if (features := library.features) is not None:
         blocks = json.dumps({name: [s.start, s.stop] for name, s in features.blocks.items()})
         cards = {"ENCODER": features.encoder_sha256, "DTYPE": features.dtype, "BLOCKS": blocks}
@@ -93,11 +95,13 @@ def read(path: Path) -> dict:
 def _fields(hdus: fits.HDUList) -> dict:
     names = {hdu.name for hdu in hdus}
     channels = [hdus[name].data.astype(np.float32) for name, _ in _CHANNELS]
-    scalars = hdus["SCALARS"]
+    statistics = hdus["SCALARS"]
     fields = {
         "table": QTable.read(hdus["TABLE"], mask_invalid=False),
         "maps": np.stack(channels, axis=1),
-        "scalars": Scalars(tuple(json.loads(scalars.header["NAMES"])), _native(scalars.data)),
+        "statistics": TileStatistics(
+            tuple(json.loads(statistics.header["NAMES"])), _native(statistics.data)
+        ),
         "meta": json.loads(hdus[0].header["META"]),
     }
     fields["table"].meta.clear()

@@ -19,7 +19,7 @@ from stellarssl.library import _cache, _io
 from stellarssl.library._inputs import N_PIXELS, labelled, stacked
 from stellarssl.library._tokens import TokenStatistics, token_statistics
 from stellarssl.observe import Observation, observe_maps
-from stellarssl.tiles import Scalars, gas_mass, tile_scalars
+from stellarssl.tiles import TileStatistics, gas_mass, tile_statistics
 
 __all__ = ["DEFAULT_BLOCKS", "TILE_WIDTH", "ReferenceLibrary"]
 
@@ -50,7 +50,7 @@ class ReferenceLibrary:
     maps : ndarray
         float32 (n, 3, 64, 64), tiles of 0.5 pc centred on the star: log10 N_H [cm^-2], v_los
         relative to the tile's column-weighted mean and sigma_v [km/s].
-    scalars : `~stellarssl.tiles.Scalars`
+    statistics : `~stellarssl.tiles.TileStatistics`
         The maps' hand-made numbers.
     features : `~stellarssl.encoder.Features` or None
         What the encoder says of them.
@@ -67,7 +67,7 @@ class ReferenceLibrary:
 
     table: QTable
     maps: np.ndarray
-    scalars: Scalars
+    statistics: TileStatistics
     features: Features | None = None
     tokens: TokenStatistics | None = None
     observation: Observation | None = None
@@ -222,7 +222,7 @@ class ReferenceLibrary:
         maps = stacked(n_h, v_los, sigma_v)
         table = labelled(len(maps), mass, group, clump, columns or {})
         table["gas_mass"] = gas_mass(maps, TILE_WIDTH / N_PIXELS)
-        return cls(table, maps, Scalars(*tile_scalars(maps)), meta=dict(meta or {}))
+        return cls(table, maps, TileStatistics(*tile_statistics(maps)), meta=dict(meta or {}))
 
     # choosing rows
 
@@ -254,7 +254,7 @@ class ReferenceLibrary:
             self,
             table=self.table[index],
             maps=self.maps[index],
-            scalars=Scalars(self.scalars.names, self.scalars.array[index]),
+            statistics=TileStatistics(self.statistics.names, self.statistics.array[index]),
             features=None if self.features is None else self.features[index],
             detected=None if self.detected is None else self.detected[index],
         )
@@ -365,7 +365,7 @@ class ReferenceLibrary:
         Returns
         -------
         library : ReferenceLibrary
-            With new ``maps``, ``scalars``, ``features`` and ``observation``; labels and ``tokens``
+            With new ``maps``, ``statistics``, ``features`` and ``observation``; labels and ``tokens``
             as they were.
 
         Raises
@@ -381,7 +381,7 @@ class ReferenceLibrary:
             self,
             maps=maps,
             detected=detected,
-            scalars=Scalars(*tile_scalars(maps, detected)),
+            statistics=TileStatistics(*tile_statistics(maps, detected)),
             features=_kept_features(encoder, maps, blocks, progress=progress),
             tokens=self._tokens_of(encoder),
             observation=observation,
@@ -448,6 +448,6 @@ def embed_blocks(
 @station("library")
 def _default(kind: type[ReferenceLibrary]) -> ReferenceLibrary:
     library = kind.read(_SHIPPED)
-    for array in (library.maps, library.scalars.array, library.features.array):
+    for array in (library.maps, library.statistics.array, library.features.array):
         array.flags.writeable = False
     return library

@@ -11,7 +11,7 @@ from stellarssl._utils.exceptions import InputError
 from stellarssl.encoder import Features
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses._estimator import MassEstimator
-from stellarssl.tiles import Scalars
+from stellarssl.tiles import TileStatistics
 
 __all__ = ["MassReader"]
 
@@ -34,15 +34,15 @@ class MassReader:
         on a column peak; None where the library does not hold both kinds alike.
     calibration : `~sklearn.linear_model.LogisticRegression` or None
         From the share of neighbours with a star to a probability.
-    scalars : bool
-        Whether the tile's scalars stand beside the encoder's features.
+    statistics : bool
+        Whether the tile's statistics stand beside the encoder's features.
     """
 
     masses: MassEstimator
     rows: np.ndarray
     presence: MassEstimator | None
     calibration: LogisticRegression | None
-    scalars: bool
+    statistics: bool
 
     @classmethod
     def fit(
@@ -51,7 +51,7 @@ class MassReader:
         *,
         n_neighbors: int,
         n_components: int,
-        scalars: bool,
+        statistics: bool,
     ) -> Self:
         """Fit a library that has features.
 
@@ -61,8 +61,8 @@ class MassReader:
             With features, and two rows centred on a star at least.
         n_neighbors, n_components : int
             As for `MassEstimator`.
-        scalars : bool
-            Whether the tile's scalars stand beside the encoder's features.
+        statistics : bool
+            Whether the tile's statistics stand beside the encoder's features.
 
         Returns
         -------
@@ -74,9 +74,9 @@ class MassReader:
         InputError
             If fewer than two rows are centred on a star.
         """
-        X = _columns(library.features, library.scalars, scalars_too=scalars)
+        X = _columns(library.features, library.statistics, statistics_too=statistics)
         widths = [s.stop - s.start for s in library.features.blocks.values()]
-        widths += [X.shape[1] - sum(widths)] if scalars else []
+        widths += [X.shape[1] - sum(widths)] if statistics else []
         has_star = np.asarray(library.table["has_star"], dtype=bool)
         group, clump = (np.asarray(library.table[name]) for name in ("group", "clump"))
         depth = library.table["depth"].to_value(u.pc)
@@ -92,20 +92,20 @@ class MassReader:
         kind = depth + 1j * from_peak
         alike = np.isin(kind, kind[~has_star])
         if not (alike & has_star).any():
-            return cls(masses, rows, None, None, scalars)
+            return cls(masses, rows, None, None, statistics)
         presence = MassEstimator(_N_PRESENCE, n_components, block_widths=widths)
         presence.fit(X[alike], has_star[alike].astype(float), group[alike])
         calibration = _calibrated(presence.left_out_, has_star[alike], group[alike])
-        return cls(masses, rows, presence, calibration, scalars)
+        return cls(masses, rows, presence, calibration, statistics)
 
-    def columns(self, features: Features, scalars: Scalars) -> np.ndarray:
+    def columns(self, features: Features, statistics: TileStatistics) -> np.ndarray:
         """Put features side by side as they were when the reader was fitted.
 
         Parameters
         ----------
         features : `~stellarssl.encoder.Features`
             The encoder's, in the blocks of the library.
-        scalars : `~stellarssl.tiles.Scalars`
+        statistics : `~stellarssl.tiles.TileStatistics`
             The tiles'.
 
         Returns
@@ -113,7 +113,7 @@ class MassReader:
         X : ndarray
             Shape (m, d).
         """
-        return _columns(features, scalars, scalars_too=self.scalars)
+        return _columns(features, statistics, statistics_too=self.statistics)
 
     def star_probability(self, X: np.ndarray) -> np.ndarray:
         """Return the probability of a star, were stars and starless clumps equally frequent.
@@ -152,8 +152,8 @@ def _calibrated(share: np.ndarray, has_star: np.ndarray, group: np.ndarray) -> L
     )
 
 
-def _columns(features: Features, scalars: Scalars, *, scalars_too: bool) -> np.ndarray:
-    return np.hstack([features.array, scalars.array]) if scalars_too else features.array
+def _columns(features: Features, statistics: TileStatistics, *, statistics_too: bool) -> np.ndarray:
+    return np.hstack([features.array, statistics.array]) if statistics_too else features.array
 
 
 def _deepest(sim: np.ndarray, depth: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def mass_table(
     allow: Sequence[str] = (),
     n_neighbors: int = N_NEIGHBORS,
     n_components: int = N_COMPONENTS,
-    scalars: bool = True,
+    statistics: bool = True,
     meta: dict | None = None,
     progress: bool = False,
 ) -> QTable:
@@ -67,8 +67,8 @@ def mass_table(
         Flags that shall not mask masses, such as ``"atomic_tracer"``.
     n_neighbors, n_components : int, optional
         As for `MassEstimator`.
-    scalars : bool, optional
-        Whether the tiles' scalars stand beside the encoder's features.
+    statistics : bool, optional
+        Whether the tiles' statistics stand beside the encoder's features.
     meta : dict, optional
         What else the table's ``meta`` shall tell.
     progress : bool, optional
@@ -89,10 +89,10 @@ def mass_table(
     library.check_encoder(encoder)
     allowed = sum({flag_bit(name) for name in allow})
     reader = MassReader.fit(
-        library, n_neighbors=n_neighbors, n_components=n_components, scalars=scalars
+        library, n_neighbors=n_neighbors, n_components=n_components, statistics=statistics
     )
     features = embed_blocks(encoder, tiles.maps, list(library.features.blocks), progress=progress)
-    found = _look_up(reader, reader.columns(features, tiles.scalars()))
+    found = _look_up(reader, reader.columns(features, tiles.statistics()))
     bits = np.broadcast_to(np.asarray(flags, dtype=np.int64), len(tiles))
     bits = bits | _flags_of_tiles(tiles, tracer, library) | _flags_of_values(found, reader)
     table = _rows(tiles, found, bits, masking_bits() & ~allowed)
@@ -100,7 +100,7 @@ def mass_table(
         **_meta(tiles, library, encoder, tracer),
         "n_neighbors": n_neighbors,
         "n_components": n_components,
-        "scalars": scalars,
+        "statistics": statistics,
         "allow": ", ".join(allow),
         **(meta or {}),
     }

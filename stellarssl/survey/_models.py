@@ -14,7 +14,7 @@ from stellarssl.encoder import Encoder, Features
 from stellarssl.library import ReferenceLibrary
 from stellarssl.observe import Observation
 from stellarssl.survey._records import checksum, storing
-from stellarssl.tiles import Scalars
+from stellarssl.tiles import TileStatistics
 
 __all__ = ["Models", "find_models", "load_models", "observed_library", "write_observed"]
 
@@ -138,7 +138,7 @@ def write_observed(output: Path, models: Models, observation: Observation) -> No
             temporary,
             maps=seen.maps,
             detected=seen.detected,
-            scalars=seen.scalars.array,
+            statistics=seen.statistics.array,
             features=seen.features.array,
             blocks=json.dumps({k: [v.start, v.stop] for k, v in seen.features.blocks.items()}),
         )
@@ -160,15 +160,15 @@ def observed_library(output: Path, models: Models, observation: Observation) -> 
     """
     encoder, library = load_models(models)
     with np.load(_observed_path(output, models, observation)) as file:
-        maps, detected, scalars, features = (
-            file[name] for name in ("maps", "detected", "scalars", "features")
+        maps, detected, statistics, features = (
+            file[name] for name in ("maps", "detected", "statistics", "features")
         )
         blocks = json.loads(str(file["blocks"]))
     return replace(
         library,
         maps=maps,
         detected=detected,
-        scalars=Scalars(library.scalars.names, scalars),
+        statistics=TileStatistics(library.statistics.names, statistics),
         features=Features(
             features,
             {name: slice(*ends) for name, ends in blocks.items()},

@@ -3,19 +3,19 @@
 from stellarssl.tiles._cut import make_tiles
 from stellarssl.tiles._grid import GridMaps, tile_grid
 from stellarssl.tiles._peaks import column_peaks, peak_pixels
-from stellarssl.tiles._scalars import APERTURES, Scalars, tile_scalars
+from stellarssl.tiles._statistics import APERTURES, TileStatistics, tile_statistics
 from stellarssl.tiles._tileset import TileSet, gas_mass, tile_wcs
 
 __all__ = [
     "APERTURES",
     "GridMaps",
-    "Scalars",
     "TileSet",
+    "TileStatistics",
     "column_peaks",
     "gas_mass",
     "make_tiles",
     "peak_pixels",
     "tile_grid",
-    "tile_scalars",
+    "tile_statistics",
     "tile_wcs",
 ]

@@ -8,7 +8,7 @@ from astropy import constants
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
-from stellarssl.tiles._scalars import Scalars, tile_scalars
+from stellarssl.tiles._statistics import TileStatistics, tile_statistics
 
 __all__ = ["TileSet", "gas_mass", "tile_wcs"]
 
@@ -147,15 +147,15 @@ class TileSet:
         """The mass of the detected gas in each tile, solar masses; see `gas_mass`."""
         return gas_mass(self.maps, self.pixel, self.detected)
 
-    def scalars(self) -> Scalars:
-        """Measure the hand-made numbers of each tile; see `tile_scalars`.
+    def statistics(self) -> TileStatistics:
+        """Measure the hand-made numbers of each tile; see `tile_statistics`.
 
         Returns
         -------
-        scalars : Scalars
+        statistics : TileStatistics
             A row per tile.
         """
-        return Scalars(*tile_scalars(self.maps, self.detected))
+        return TileStatistics(*tile_statistics(self.maps, self.detected))
 
     def wcs(self, index: int) -> WCS:
         """Give the celestial coordinates of a tile's pixels.

@@ -7,7 +7,7 @@ import numpy as np
 
 from stellarssl._utils.exceptions import InputError
 
-__all__ = ["APERTURES", "Scalars", "tile_scalars"]
+__all__ = ["APERTURES", "TileStatistics", "tile_statistics"]
 
 APERTURES = (2, 4, 8, 16, 32)
 """Radii of the apertures, in tile pixels."""
@@ -17,13 +17,13 @@ _NAMES = (*(f"{name}_{radius}" for radius in APERTURES for name in _QUANTITIES),
 
 
 @dataclass(frozen=True)
-class Scalars:
+class TileStatistics:
     """Hand-made numbers of many tiles.
 
     Attributes
     ----------
     names : tuple of str
-        What each column of ``array`` is; see `tile_scalars`.
+        What each column of ``array`` is; see `tile_statistics`.
     array : `~numpy.ndarray`
         Float32, shape (n_tiles, n_scalars), finite.
     """
@@ -71,7 +71,7 @@ def _gradient(weight: np.ndarray, v: np.ndarray, xy: np.ndarray, inside: np.ndar
     return np.where(singular, 0.0, slope)
 
 
-def tile_scalars(
+def tile_statistics(
     maps: np.ndarray, detected: np.ndarray | None = None
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Measure the hand-made numbers of tiles.
@@ -111,7 +111,7 @@ def tile_scalars(
     >>> import numpy as np
     >>> maps = np.zeros((1, 3, 64, 64), dtype="f4")
     >>> maps[:, 0], maps[:, 2] = 22, 0.5
-    >>> names, array = tile_scalars(maps)
+    >>> names, array = tile_statistics(maps)
     >>> dict(zip(names, array[0].tolist()))["dispersion_8"]
     0.5
     """
@@ -130,7 +130,7 @@ def tile_scalars(
 
 
 def _measure(maps: np.ndarray, detected: np.ndarray) -> np.ndarray:
-    """Measure a batch; arguments as of `tile_scalars`."""
+    """Measure a batch; arguments as of `tile_statistics`."""
     inside, xy = _apertures(maps.shape[-1])
     log_column, v, sigma = maps.reshape(len(maps), 3, -1).swapaxes(0, 1)
     column = 10.0**log_column
