@@ -9,7 +9,7 @@ import torch
 from stellarssl import Encoder, ReferenceLibrary
 from stellarssl.encoder._backends import BATCH, forwards
 from stellarssl.library._library import embed_blocks
-from stellarssl.masses import MassReader
+from stellarssl.masses import MassModel
 from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS
 
 CPU, SIZE, REPEATS = torch.device("cpu"), 64, 5
@@ -83,7 +83,7 @@ class Parity:
 
     def read(self, library):
         """Return each tile's five nearest stars and its mass, from other clumps alone."""
-        reader = MassReader.fit(
+        reader = MassModel.fit(
             library, n_neighbors=N_NEIGHBORS, n_components=N_COMPONENTS, statistics=True
         )
         masses = reader.masses

@@ -21,7 +21,7 @@ from stellarssl.encoder import Encoder, Features
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import (
     MassEstimator,
-    MassReader,
+    MassModel,
     mass_table,
     neighbor_weights,
     write_table,
@@ -457,7 +457,7 @@ def test_peaks_are_told_from_peaks_and_masses_from_stars(library, encoder):
     rows = np.concatenate([np.arange(len(library)), np.arange(10)])
     both = library.select(rows)
     both.table["from_peak"] = (np.arange(len(rows)) >= len(library)) | ~both.table["has_star"]
-    reader = MassReader.fit(both, n_neighbors=3, n_components=5, statistics=True)
+    reader = MassModel.fit(both, n_neighbors=3, n_components=5, statistics=True)
     np.testing.assert_array_equal(reader.rows, np.arange(n_stars))
     assert len(reader.presence.log_mass_) == 20
     table = mass_table(_tiles(library.maps[:3]), both, encoder, tracer=SIMULATED)
@@ -482,7 +482,7 @@ def test_star_probability_is_calibrated_for_even_odds():
     )
     columns = np.column_stack([x, rng.normal(size=(len(x), 3))])
     features = Features(columns, {"cls@0.5": slice(0, 4)}, "none", "float32")
-    reader = MassReader.fit(
+    reader = MassModel.fit(
         replace(bare, features=features), n_neighbors=1, n_components=4, statistics=False
     )
     query = rng.normal(size=(4000, 4))

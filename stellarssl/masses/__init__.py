@@ -2,14 +2,14 @@
 
 from stellarssl.masses._estimator import MassEstimator
 from stellarssl.masses._files import write_table
+from stellarssl.masses._model import MassModel
 from stellarssl.masses._neighbors import nearest_groups, neighbor_weights
-from stellarssl.masses._reader import MassReader
 from stellarssl.masses._table import MAX_MASS, mass_table
 
 __all__ = [
     "MAX_MASS",
     "MassEstimator",
-    "MassReader",
+    "MassModel",
     "mass_table",
     "nearest_groups",
     "neighbor_weights",

@@ -13,7 +13,7 @@ from stellarssl._utils.stations import station
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary, embed_blocks
 from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS
-from stellarssl.masses._reader import MassReader
+from stellarssl.masses._model import MassModel
 from stellarssl.tiles import TileSet
 from stellarssl.tracers import Tracer
 
@@ -88,13 +88,13 @@ def mass_table(
     """
     library.check_encoder(encoder)
     allowed = sum({flag_bit(name) for name in allow})
-    reader = MassReader.fit(
+    model = MassModel.fit(
         library, n_neighbors=n_neighbors, n_components=n_components, statistics=statistics
     )
     features = embed_blocks(encoder, tiles.maps, list(library.features.blocks), progress=progress)
-    found = _look_up(reader, reader.columns(features, tiles.statistics()))
+    found = _look_up(model, model.columns(features, tiles.statistics()))
     bits = np.broadcast_to(np.asarray(flags, dtype=np.int64), len(tiles))
-    bits = bits | _flags_of_tiles(tiles, tracer, library) | _flags_of_values(found, reader)
+    bits = bits | _flags_of_tiles(tiles, tracer, library) | _flags_of_values(found, model)
     table = _rows(tiles, found, bits, masking_bits() & ~allowed)
     table.meta = {
         **_meta(tiles, library, encoder, tracer),
@@ -107,19 +107,19 @@ def mass_table(
     return table
 
 
-def _look_up(reader: MassReader, X: np.ndarray) -> dict[str, np.ndarray]:
+def _look_up(model: MassModel, X: np.ndarray) -> dict[str, np.ndarray]:
     """Ask the estimators for all that the table tells of a tile."""
-    distance, index = reader.masses.kneighbors(X)
+    distance, index = model.masses.kneighbors(X)
     found = {
-        "mass": 10 ** reader.masses.predict(X),
-        "star_probability": reader.star_probability(X),
+        "mass": 10 ** model.masses.predict(X),
+        "star_probability": model.star_probability(X),
         "neighbor_distance": distance.mean(axis=1),
-        "ood_pvalue": reader.masses.ood_pvalue(X),
-        "neighbors": reader.rows[index],
-        "neighbor_masses": 10 ** reader.masses.log_mass_[index],
+        "ood_pvalue": model.masses.ood_pvalue(X),
+        "neighbors": model.rows[index],
+        "neighbor_masses": 10 ** model.masses.log_mass_[index],
     }
     for level, suffix in _LEVELS.items():
-        lower, upper = reader.masses.predict_interval(X, level)
+        lower, upper = model.masses.predict_interval(X, level)
         found |= {f"mass_lower{suffix}": 10**lower, f"mass_upper{suffix}": 10**upper}
     return found
 
@@ -155,7 +155,7 @@ def _flags_of_tiles(tiles: TileSet, tracer: Tracer | None, library: ReferenceLib
     )
 
 
-def _flags_of_values(found: dict[str, np.ndarray], reader: MassReader) -> np.ndarray:
+def _flags_of_values(found: dict[str, np.ndarray], model: MassModel) -> np.ndarray:
     """Tell what is wrong with what was found."""
     with np.errstate(invalid="ignore"):
         starless = found["star_probability"] < 0.5
@@ -163,9 +163,9 @@ def _flags_of_values(found: dict[str, np.ndarray], reader: MassReader) -> np.nda
         {
             "out_of_distribution": found["ood_pvalue"] < 0.05,
             "above_library": found["mass"] > MAX_MASS.value,
-            "model_based_interval": not all(map(reader.masses.is_conformal, _LEVELS)),
+            "model_based_interval": not all(map(model.masses.is_conformal, _LEVELS)),
             "starless_like": starless,
-            "no_starless_reference": reader.presence is None,
+            "no_starless_reference": model.presence is None,
         }
     )
 

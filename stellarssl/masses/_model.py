@@ -13,13 +13,13 @@ from stellarssl.library import ReferenceLibrary
 from stellarssl.masses._estimator import MassEstimator
 from stellarssl.tiles import TileStatistics
 
-__all__ = ["MassReader"]
+__all__ = ["MassModel"]
 
 _N_PRESENCE = 25
 
 
 @dataclass(frozen=True)
-class MassReader:
+class MassModel:
     """Two estimators on one library.
 
     Attributes
@@ -66,7 +66,7 @@ class MassReader:
 
         Returns
         -------
-        reader : MassReader
+        reader : MassModel
             Ready.
 
         Raises
