@@ -2,7 +2,7 @@
 
 from stellarssl.pipeline._analysis import Analysis, analyze, segment
 from stellarssl.pipeline._demo import compare, demo_files
-from stellarssl.pipeline._masses import estimate_mass, observations, write_masses
+from stellarssl.pipeline._masses import estimate_mass, group_by_observation, write_masses
 from stellarssl.pipeline._positions import Sources, read_sources
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "compare",
     "demo_files",
     "estimate_mass",
-    "observations",
+    "group_by_observation",
     "read_sources",
     "segment",
     "write_masses",

@@ -21,7 +21,7 @@ from stellarssl.observe import Observation
 from stellarssl.pipeline._positions import Sources, read_sources
 from stellarssl.tiles import TileSet, column_peaks, make_tiles
 
-__all__ = ["estimate_mass", "observations", "write_masses"]
+__all__ = ["estimate_mass", "group_by_observation", "write_masses"]
 
 _TILE_PIXELS = 64.0
 
@@ -206,10 +206,12 @@ def _observations(
     """
     if library.observation is not None:
         return [(None, np.arange(len(tiles)))]
-    return observations(maps, tiles.distance)
+    return group_by_observation(maps, tiles.distance)
 
 
-def observations(maps: MomentMaps, distance: u.Quantity) -> list[tuple[Observation, np.ndarray]]:
+def group_by_observation(
+    maps: MomentMaps, distance: u.Quantity
+) -> list[tuple[Observation, np.ndarray]]:
     """Group sources by what the telescope resolves at their distance.
 
     A beam wider than a tile counts as wide as a tile: no mass rests on either, and smoothing takes

@@ -21,7 +21,7 @@ from stellarssl._utils.exceptions import (
 from stellarssl.cubes import read_cube
 from stellarssl.moments import MomentMaps, moment_maps, source_footprint
 from stellarssl.observe import Observation
-from stellarssl.pipeline import estimate_mass, observations, segment, write_masses
+from stellarssl.pipeline import estimate_mass, group_by_observation, segment, write_masses
 from stellarssl.survey._models import load_models, observed_library, write_observed
 from stellarssl.survey._plan import Job, Recipe, View
 from stellarssl.survey._records import (
@@ -163,7 +163,7 @@ def _parts(maps: MomentMaps, job: Job, view: View) -> list[Part]:
         rule = "must be given (distance=), as neither the cube nor the catalogue has one"
         raise MissingInputError("distance", rule)
     one_each = np.broadcast_to(distance, len(rows), subok=True)
-    return [(view.name, seen, rows[some]) for seen, some in observations(maps, one_each)]
+    return [(view.name, seen, rows[some]) for seen, some in group_by_observation(maps, one_each)]
 
 
 def observe_library(recipe: Recipe, observation: Observation) -> StellarSSLError | None:
