@@ -28,16 +28,16 @@ import stellarssl
 from astropy.coordinates import SkyCoord
 rng = np.random.default_rng(0)
 positions = SkyCoord(30 + rng.uniform(-1, 1, 1000), 30 + rng.uniform(-1, 1, 1000), unit="deg")
-with stellarssl.profile() as stations:
+with stellarssl.profile() as stages:
     stellarssl.estimate_mass("big.fits", positions, distance="140 pc")
-other = stations.seconds.pop("other")
-print(stations)
-print(1 + other / sum(stations.seconds.values()))
+other = stages.seconds.pop("other")
+print(stages)
+print(1 + other / sum(stages.seconds.values()))
 """
 
 
-class Stations:
-    """A thousand masses from a cube of 4 GB: the whole over the sum of its stations."""
+class Stages:
+    """A thousand masses from a cube of 4 GB: the whole over the sum of its stages."""
 
     timeout = 3600
 
@@ -50,13 +50,13 @@ class Stations:
             stream.write(np.tile(plane, (6, 6))[: _BIG[1], : _BIG[2]])
         stream.close()
 
-    def track_whole_over_stations(self):
+    def track_whole_over_stages(self):
         command = [sys.executable, "-c", _PROFILED]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         sys.stderr.write(done.stdout)
         return float(done.stdout.splitlines()[-1])
 
-    track_whole_over_stations.unit = "times the sum of the stations"
+    track_whole_over_stages.unit = "times the sum of the stages"
 
 
 class Masses:

@@ -29,7 +29,7 @@ _ROOM_OF = {
     "moment_maps": "moments",
     "moment_plan": "moments",
     "preflight": "cubes",
-    "profile": "_utils.stations",
+    "profile": "_utils.stages",
     "read_cube": "cubes",
     "segment": "pipeline",
     "source_footprint": "moments",

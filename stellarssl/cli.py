@@ -52,9 +52,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _profiled(options: argparse.Namespace) -> int:
-    with stellarssl.profile() as stations:
+    with stellarssl.profile() as stages:
         status = options.verb(options)
-    print(stations, file=sys.stderr)
+    print(stages, file=sys.stderr)
     return status
 
 
@@ -271,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
             words.add_argument("--plan", action="store_true", help="how the cube would be read")
         if name in ("mass", "analyze"):
             words.add_argument("--positions", metavar="FILE", help="catalogue or region file")
-            words.add_argument("--profile", action="store_true", help="time of each station")
+            words.add_argument("--profile", action="store_true", help="time of each stage")
         if name in ("segment", "analyze"):
             words.add_argument("--n-classes", type=int, metavar="N", help="kinds of gas")
     _add_survey(verbs, [quiet, reading])

@@ -105,7 +105,7 @@ def test_positions_of_a_catalogue(cube, tmp_path, capsys):
     assert str(stars["id"][0]) in capsys.readouterr().out
 
 
-def test_profile_names_the_stations(cube, tmp_path, capsys):
+def test_profile_names_the_stages(cube, tmp_path, capsys):
     words = ["mass", str(cube), "--profile", "--output", str(tmp_path / "out")]
     assert main(words) == 0
     table = capsys.readouterr().err.splitlines()

@@ -9,7 +9,7 @@ from radio_beam import Beam, Beams
 
 from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl._utils.quantities import as_quantity
-from stellarssl._utils.stations import station
+from stellarssl._utils.stages import stage
 from stellarssl.cubes._axes import channel_velocities
 from stellarssl.cubes._beams import as_beam, common_beam
 from stellarssl.cubes._cube import Cube
@@ -31,7 +31,7 @@ _BRIGHT = 1e4  # K; thermal lines stay below, masers and wrong units do not
 _FAST = 1000  # km/s
 
 
-@station("cube")
+@stage("cube")
 def read_cube(
     cube: object,
     *,

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
-from stellarssl._utils.stations import station
+from stellarssl._utils.stages import stage
 from stellarssl.encoder._backends import BATCH, faster_dtype, fastest_forward
 from stellarssl.encoder._device import DTYPES, find_device
 from stellarssl.encoder._features import Features, block_slices, pool_tokens
@@ -256,7 +256,7 @@ class Encoder:
             temporary.write_bytes(save(tensors, metadata={"encoder_spec": spec.to_json()}))
         return spec
 
-    @station("encoder")
+    @stage("encoder")
     def embed(
         self,
         maps: np.ndarray,
@@ -316,7 +316,7 @@ class Encoder:
         array = np.concatenate(rows) if rows else np.empty((0, length), np.float32)
         return Features(array, blocks, self.sha256, self.dtype)
 
-    @station("encoder")
+    @stage("encoder")
     def patch_tokens(
         self, maps: np.ndarray, *, batch_size: int | None = None, progress: bool = False
     ) -> np.ndarray:

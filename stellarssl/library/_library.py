@@ -13,7 +13,7 @@ import numpy as np
 from astropy.table import QTable
 
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError
-from stellarssl._utils.stations import station
+from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder, Features
 from stellarssl.library import _cache, _io
 from stellarssl.library._inputs import N_PIXELS, labelled, stacked
@@ -337,7 +337,7 @@ class ReferenceLibrary:
                 rule = f"was embedded with other {name} ({ours}); use library.embed(encoder)"
                 raise EncoderMismatchError("library", rule, theirs)
 
-    @station("observe library")
+    @stage("observe library")
     def observed(
         self,
         observation: Observation,
@@ -445,7 +445,7 @@ def embed_blocks(
 
 
 @cache
-@station("library")
+@stage("library")
 def _default(kind: type[ReferenceLibrary]) -> ReferenceLibrary:
     library = kind.read(_SHIPPED)
     for array in (library.maps, library.statistics.array, library.features.array):

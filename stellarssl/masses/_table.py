@@ -9,7 +9,7 @@ from astropy.utils.masked import Masked
 
 from stellarssl._utils.flags import FLAGS, flag_bit, flag_words, masking_bits
 from stellarssl._utils.provenance import provenance
-from stellarssl._utils.stations import station
+from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary, embed_blocks
 from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS
@@ -34,7 +34,7 @@ _NO_GAS = ("off_map", "no_signal")
 _NO_COLUMN = (*_NO_GAS, "no_column")
 
 
-@station("neighbours")
+@stage("neighbours")
 def mass_table(
     tiles: TileSet,
     library: ReferenceLibrary,

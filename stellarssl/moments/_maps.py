@@ -1,4 +1,4 @@
-"""The moment maps that every later station starts from."""
+"""The moment maps that every later stage starts from."""
 
 import os
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from radio_beam import Beam
 from stellarssl._utils.exceptions import InputError, MissingInputError, NoSignalError
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity, as_range
-from stellarssl._utils.stations import station
+from stellarssl._utils.stages import stage
 from stellarssl.cubes import Cube, read_cube
 from stellarssl.moments._estimate import Noise, find_noise, noise_array
 from stellarssl.moments._footprint import beam_pixels
@@ -25,7 +25,7 @@ _KMS = u.km / u.s
 _COLD = 10 * u.K
 
 
-@station("moments")
+@stage("moments")
 def moment_maps(  # noqa: PLR0913
     cube: object,
     *,

@@ -11,7 +11,7 @@ from scipy import ndimage
 from stellarssl._utils.exceptions import EncoderMismatchError, InputError
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity
-from stellarssl._utils.stations import station
+from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary
 from stellarssl.moments import MomentMaps
@@ -74,7 +74,7 @@ class PCASegmenter:
             rule = f"must hold the tokens of the encoder {self.encoder.name} ({ours[:12]})"
             raise EncoderMismatchError("library", rule, theirs[:12])
 
-    @station("segmentation")
+    @stage("segmentation")
     def segment(
         self,
         maps: MomentMaps,

@@ -8,7 +8,7 @@ from stellarssl._utils.provenance import provenance
 from stellarssl.survey._parallel import Failure, Here
 from stellarssl.survey._plan import Job, Recipe
 from stellarssl.survey._records import is_output, read_record, write_json
-from stellarssl.survey._stations import (
+from stellarssl.survey._stages import (
     make_masses,
     make_moments,
     make_segments,
@@ -28,7 +28,7 @@ class Task:
     key : hashable
         Tasks of one key are one task.
     function : callable
-        A station.
+        A stage.
     args : tuple
         What it is called with.
     step : int
@@ -97,7 +97,7 @@ def cube_graph(recipe: Recipe, job: Job) -> Generator[list[Task], list, Outcome]
     Yields
     ------
     tasks : list of `Task`
-        Whose results are to be sent back: what the station returned, or a `Failure`.
+        Whose results are to be sent back: what the stage returned, or a `Failure`.
 
     Returns
     -------
@@ -143,9 +143,9 @@ def _first_error(results: list) -> StellarSSLError | None:
 
 
 def _finish(job: Job, recipe: Recipe, outcome: Outcome) -> Outcome:
-    """Write ``done.json``, the last of a cube's files, and take the stations' records away."""
-    stations = [*(view.name for view in job.views), "masses", "segments"]
-    records = [record_path(job.folder, station) for station in stations]
+    """Write ``done.json``, the last of a cube's files, and take the stages' records away."""
+    stages = [*(view.name for view in job.views), "masses", "segments"]
+    records = [record_path(job.folder, stage) for stage in stages]
     known = [record for path in records if (record := read_record(path, job.key))]
     products = {name: file for record in known for name, file in record["products"].items()}
     done = {

@@ -203,14 +203,14 @@ def clear_unfinished(folder: Path) -> None:
             (folder / Path(name).name).unlink(missing_ok=True)
 
 
-def journal(output: Path, folder: str, station: str, event: str) -> None:
+def journal(output: Path, folder: str, stage: str, event: str) -> None:
     """Add a line to ``journal.jsonl``: who did what, and when.
 
     Parameters
     ----------
     output : `~pathlib.Path`
         Of the survey.
-    folder, station, event : str
+    folder, stage, event : str
         Of which cube what begins or ends.
     """
     line = {
@@ -218,7 +218,7 @@ def journal(output: Path, folder: str, station: str, event: str) -> None:
         "host": socket.gethostname(),
         "process": os.getpid(),
         "cube": folder,
-        "station": station,
+        "stage": stage,
         "event": event,
     }
     with storing(output), (output / "journal.jsonl").open("a", encoding="utf-8") as file:

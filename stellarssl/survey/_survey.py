@@ -95,7 +95,7 @@ def survey(  # noqa: PLR0913
     n_threads : int, optional
         Of each task that reads a cube.
     progress : bool, optional
-        Whether a bar tells how many cubes and stations are done.
+        Whether a bar tells how many cubes and stages are done.
 
     Returns
     -------
@@ -186,15 +186,15 @@ def _known(job: Job | StellarSSLError | None) -> Outcome | None:
 def _watched(
     graphs: dict[str, Generator], runner: Here, n_cubes: int, *, show: bool
 ) -> dict[str, Outcome]:
-    """Run graphs, with a bar of cubes that counts the stations beside them."""
+    """Run graphs, with a bar of cubes that counts the stages beside them."""
     outcomes = {}
     with tqdm(
         desc="survey", total=n_cubes, initial=n_cubes - len(graphs), unit="cube", disable=not show
     ) as bar:
-        stations = count(1)
+        stages = count(1)
 
         def tell() -> None:
-            bar.set_postfix(stations=next(stations))
+            bar.set_postfix(stages=next(stages))
 
         for cube, outcome in drive(graphs, runner, tell):
             outcomes[cube] = outcome

@@ -8,7 +8,7 @@ from astropy.coordinates import ICRS, CartesianRepresentation, SkyCoord
 
 from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
-from stellarssl._utils.stations import station
+from stellarssl._utils.stages import stage
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles._fields import physical_maps, summable_fields
 from stellarssl.tiles._grid import north_up_grid
@@ -18,7 +18,7 @@ from stellarssl.tiles._tileset import TileSet
 __all__ = ["make_tiles"]
 
 
-@station("tiles")
+@stage("tiles")
 def make_tiles(
     maps: MomentMaps,
     positions: SkyCoord | None = None,

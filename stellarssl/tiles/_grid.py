@@ -11,7 +11,7 @@ from reproject.mosaicking import find_optimal_celestial_wcs
 
 from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.quantities import as_quantity
-from stellarssl._utils.stations import station
+from stellarssl._utils.stages import stage
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles._fields import Fields, physical_maps, summable_fields
 from stellarssl.tiles._sampling import sample_tiles
@@ -80,7 +80,7 @@ def north_up_grid(maps: MomentMaps, pixel: u.Quantity) -> tuple[WCS, tuple[int, 
     )
 
 
-@station("tiles")
+@stage("tiles")
 def tile_grid(
     maps: MomentMaps,
     *,

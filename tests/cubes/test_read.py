@@ -24,7 +24,7 @@ FREQUENCY = REST * (1 - VELOCITY / C)
 
 
 def kelvin(cube):
-    """The whole cube in K, as a station reads it block by block."""
+    """The whole cube in K, as a stage reads it block by block."""
     factor = cube.kelvin_factor[:, None, None]
     blocks = [np.asarray(cube.data[:, y : y + 2, 1:]) for y in range(0, cube.shape[1], 2)]
     left = np.asarray(cube.data[:, :, :1])

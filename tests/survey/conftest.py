@@ -72,11 +72,11 @@ def run(cubes, stars, models, tmp_path):
 
 @pytest.fixture
 def begun(tmp_path):
-    """A function that counts how often each station of each cube was begun."""
+    """A function that counts how often each stage of each cube was begun."""
 
     def begun(output="out"):
         lines = (tmp_path / output / "journal.jsonl").read_text().splitlines()
         entries = [json.loads(line) for line in lines]
-        return Counter((e["cube"], e["station"]) for e in entries if e["event"] == "begins")
+        return Counter((e["cube"], e["stage"]) for e in entries if e["event"] == "begins")
 
     return begun

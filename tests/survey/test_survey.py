@@ -16,10 +16,10 @@ from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.provenance import file_sha256
 from stellarssl.cubes import read_cube, read_sky
 from stellarssl.pipeline import read_sources
-from stellarssl.survey import _stations
+from stellarssl.survey import _stages
 from stellarssl.survey._catalogue import Catalogue
 
-STATIONS = ("moments", "masses", "segments")
+STAGES = ("moments", "masses", "segments")
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def test_a_finished_survey_has_nothing_to_do(run, begun, tmp_path):
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*")}
 
 
-@pytest.mark.parametrize("station", STATIONS)
-def test_it_goes_on_at_the_station_where_it_was_stopped(run, begun, tmp_path, monkeypatch, station):
-    work = {"moments": "moment_maps", "masses": "write_masses", "segments": "segment"}[station]
+@pytest.mark.parametrize("stage", STAGES)
+def test_it_goes_on_at_the_station_where_it_was_stopped(run, begun, tmp_path, monkeypatch, stage):
+    work = {"moments": "moment_maps", "masses": "write_masses", "segments": "segment"}[stage]
     calls = []
 
     def stopped(*args, **options):
@@ -89,16 +89,16 @@ def test_it_goes_on_at_the_station_where_it_was_stopped(run, begun, tmp_path, mo
             raise KeyboardInterrupt
         return right(*args, **options)
 
-    right = getattr(_stations, work)
-    monkeypatch.setattr(_stations, work, stopped)
+    right = getattr(_stages, work)
+    monkeypatch.setattr(_stages, work, stopped)
     with pytest.raises(KeyboardInterrupt):
         run()
     monkeypatch.undo()
     table = run()
     assert list(table["status"]) == ["ok"] * 3
     count = begun()
-    assert sum(count.values()) == 3 * len(STATIONS) + 1
-    assert [name for name, n in count.items() if n == 2] == [("far", station)]
+    assert sum(count.values()) == 3 * len(STAGES) + 1
+    assert [name for name, n in count.items() if n == 2] == [("far", stage)]
     assert not list((tmp_path / "out").glob("*/.*"))
 
 
@@ -119,14 +119,14 @@ def test_a_telescope_is_observed_once(run, cubes, cut, tmp_path, monkeypatch):
 
 def test_a_broken_cube_is_recorded_and_the_rest_goes_on(run, cubes, begun, tmp_path, monkeypatch):
     cubes[0].write_bytes(cubes[0].read_bytes()[:100_000])
-    right = _stations.segment
+    right = _stages.segment
 
     def broken(maps, **options):
         if "far" in maps.meta["source"]:
             raise RuntimeError("a bug\nof two lines")
         return right(maps, **options)
 
-    monkeypatch.setattr(_stations, "segment", broken)
+    monkeypatch.setattr(_stages, "segment", broken)
     table = run()
     assert list(table["status"]) == ["refused", "failed", "ok"]
     assert "cube: must be a whole FITS file" in table["reason"][0]

@@ -14,7 +14,7 @@ import stellarssl
 from stellarssl.survey import survey
 
 N_CUBES, N_KILLS = 10, 20
-STATIONS = ("moments", "masses", "segments")
+STAGES = ("moments", "masses", "segments")
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def test_killed_at_twenty_moments_it_ends_as_if_undisturbed(run, ten, killed, be
         table = run(out, ten)
         assert list(table["status"]) == ["ok"] * N_CUBES
         _same(tmp_path / "undisturbed", tmp_path / out, ten)
-        twice = {station: n for station, n in begun(out).items() if n != 1}
-        assert len(begun(out)) == N_CUBES * len(STATIONS)
-        # one thread has one station in flight
+        twice = {stage: n for stage, n in begun(out).items() if n != 1}
+        assert len(begun(out)) == N_CUBES * len(STAGES)
+        # one thread has one stage in flight
         assert sum(n - 1 for n in twice.values()) <= was_killed
         assert not list((tmp_path / out).rglob(".*"))
         print(  # noqa: T201

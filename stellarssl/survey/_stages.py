@@ -1,6 +1,6 @@
 """What is done for a cube: each function runs on whichever worker, and leaves files.
 
-A station that finds its record does nothing again. All that a worker is told are paths, checksums,
+A stage that finds its record does nothing again. All that a worker is told are paths, checksums,
 options and the sources on the cube.
 """
 
@@ -65,14 +65,14 @@ class Found:
     no_masses: StellarSSLError | None = None
 
 
-def record_path(folder: Path, station: str) -> Path:
-    """Return where a station of a cube keeps its record until the cube is done.
+def record_path(folder: Path, stage: str) -> Path:
+    """Return where a stage of a cube keeps its record until the cube is done.
 
     Parameters
     ----------
     folder : `~pathlib.Path`
         Of the cube's products.
-    station : str
+    stage : str
         ``masses``, ``segments`` or a view's name.
 
     Returns
@@ -80,7 +80,7 @@ def record_path(folder: Path, station: str) -> Path:
     path : `~pathlib.Path`
         A hidden JSON file.
     """
-    return folder / f".{station}.json"
+    return folder / f".{stage}.json"
 
 
 def make_moments(recipe: Recipe, job: Job, view: View) -> Found | StellarSSLError:
@@ -255,15 +255,15 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
 
 
 def _once(
-    recipe: Recipe, job: Job, station: str, write: Callable[[], list[Path]]
+    recipe: Recipe, job: Job, stage: str, write: Callable[[], list[Path]]
 ) -> StellarSSLError | None:
-    """Do a station's work and record it, unless its record is there."""
-    path = record_path(job.folder, station)
+    """Do a stage's work and record it, unless its record is there."""
+    path = record_path(job.folder, stage)
     record = read_record(path, job.key)
     if record is not None:
         return StellarSSLError(record["refused"]) if record["refused"] else None
     try:
-        journal(recipe.output, job.folder.name, station, "begins")
+        journal(recipe.output, job.folder.name, stage, "begins")
         products, refused = write(), None
     except StellarSSLError as error:
         if is_output(error):
@@ -273,7 +273,7 @@ def _once(
         products, refused = [], error
     try:
         write_record(path, job.key, products, refused=None if refused is None else str(refused))
-        journal(recipe.output, job.folder.name, station, "ends")
+        journal(recipe.output, job.folder.name, stage, "ends")
     except StellarSSLError as error:
         return error
     return refused

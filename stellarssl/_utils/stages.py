@@ -1,24 +1,24 @@
-"""How long each station of the data takes."""
+"""How long each stage of the data takes."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["Stations", "profile", "station"]
+__all__ = ["Stages", "profile", "stage"]
 
-_clock: ContextVar["Stations | None"] = ContextVar("clock", default=None)
+_clock: ContextVar["Stages | None"] = ContextVar("clock", default=None)
 
 
-class Stations:
-    """Seconds spent at each station; printed, a table.
+class Stages:
+    """Seconds spent at each stage; printed, a table.
 
-    A station that calls another stands still meanwhile, so the seconds add up to the whole.
+    A stage that calls another stands still meanwhile, so the seconds add up to the whole.
 
     Attributes
     ----------
     seconds : dict of str to float
-        By station, in the order of their first calls; ``"other"`` is what lies between them.
+        By stage, in the order of their first calls; ``"other"`` is what lies between them.
     """
 
     def __init__(self) -> None:
@@ -30,33 +30,33 @@ class Stations:
         whole = sum(self.seconds.values())
         rows = [*self.seconds.items(), ("whole", whole)]
         lines = [f"{name:16s} {s:10.2f} {s / whole:8.1%}" for name, s in rows]
-        return "\n".join([f"{'station':16s} {'seconds':>10s} {'share':>8s}", *lines])
+        return "\n".join([f"{'stage':16s} {'seconds':>10s} {'share':>8s}", *lines])
 
     def enter(self, name: str) -> None:
-        """Go on at another station."""
+        """Go on at another stage."""
         self.charge()
         self._open.append(name)
 
     def leave(self) -> None:
-        """Go back to the station before."""
+        """Go back to the stage before."""
         self.charge()
         self._open.pop()
 
     def charge(self) -> None:
-        """Count the time since the last change for the station where the work is."""
+        """Count the time since the last change for the stage where the work is."""
         now, name = time.perf_counter(), self._open[-1]
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
         self._since = now
 
 
 @contextmanager
-def station(name: str) -> Iterator[None]:
-    """Mark work as a station's; also a decorator. Outside of `profile` it does nothing.
+def stage(name: str) -> Iterator[None]:
+    """Mark work as a stage's; also a decorator. Outside of `profile` it does nothing.
 
     Parameters
     ----------
     name : str
-        Of the station.
+        Of the stage.
 
     Yields
     ------
@@ -75,26 +75,26 @@ def station(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def profile() -> Iterator[Stations]:
-    """Measure how long each station of the data takes.
+def profile() -> Iterator[Stages]:
+    """Measure how long each stage of the data takes.
 
     Yields
     ------
-    stations : Stations
+    stages : Stages
         Complete after the block.
 
     Examples
     --------
-    >>> with profile() as stations:
-    ...     with station("tiles"):
+    >>> with profile() as stages:
+    ...     with stage("tiles"):
     ...         pass
-    >>> list(stations.seconds)
+    >>> list(stages.seconds)
     ['other', 'tiles']
     """
-    stations = Stations()
-    token = _clock.set(stations)
+    stages = Stages()
+    token = _clock.set(stages)
     try:
-        yield stations
+        yield stages
     finally:
-        stations.charge()
+        stages.charge()
         _clock.reset(token)
