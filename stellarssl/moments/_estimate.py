@@ -12,7 +12,7 @@ from stellarssl.moments._noise import (
     N_LAGS,
     SAMPLE,
     CellGrid,
-    correlation_length,
+    channel_correlation_factor,
     fill_cells,
     measure_cells,
     sample_channels,
@@ -92,7 +92,7 @@ def find_noise(
     chosen[lattice] = True
     needed = _needed(grid, plan)
     sample.measure(chosen if given is not None else chosen | needed, chosen)
-    kappa = correlation_length(sample.sums[lattice].sum(axis=(0, 1)))
+    kappa = channel_correlation_factor(sample.sums[lattice].sum(axis=(0, 1)))
     ones = np.ones(voxels.shape[0])
     if given is not None:
         factor = ones if given.unit.is_equivalent(u.K) else voxels.factor

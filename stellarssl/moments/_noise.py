@@ -17,7 +17,7 @@ __all__ = [
     "N_LAGS",
     "SAMPLE",
     "CellGrid",
-    "correlation_length",
+    "channel_correlation_factor",
     "fill_cells",
     "measure_cells",
     "sample_channels",
@@ -319,7 +319,7 @@ def _add_products(one, other, product, square):  # noqa: ANN001
         square[p] += a * a if kept else ZERO
 
 
-def correlation_length(sums: np.ndarray) -> float:
+def channel_correlation_factor(sums: np.ndarray) -> float:
     """Return by how much correlation between channels raises the variance of their sum.
 
     Parameters
