@@ -146,7 +146,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _survey(options: argparse.Namespace) -> int:
     names = ("positions", "output", "only_sources", "n_classes", "memory_limit")
-    table = stellarssl.survey.survey(
+    table = stellarssl.survey.run(
         options.cubes,
         parallel=options.scheduler or options.processes,
         **_named(options, *names),
@@ -163,7 +163,7 @@ def _survey(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    table = stellarssl.evaluate.evaluate(depth=options.depth, progress=options.progress)
+    table = stellarssl.evaluate.cross_validate(depth=options.depth, progress=options.progress)
     _print_table(table)
     print(
         stellarssl.evaluate.write_evaluation(table, _output(options), overwrite=options.overwrite)

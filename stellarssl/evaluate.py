@@ -31,7 +31,7 @@ from stellarssl.pretrain._probes import amplitude_score
 
 __all__ = [
     "SPLITS",
-    "evaluate",
+    "cross_validate",
     "folds",
     "left_out_predictions",
     "probe_encoder",
@@ -133,7 +133,7 @@ def left_out_predictions(
     return predicted
 
 
-def evaluate(
+def cross_validate(
     library: ReferenceLibrary | None = None,
     *,
     encoder: Encoder | None = None,
@@ -256,7 +256,7 @@ def write_evaluation(
     Parameters
     ----------
     table : `~astropy.table.QTable`
-        Of `evaluate`.
+        Of `cross_validate`.
     directory : path-like
         Is made if it is not there.
     overwrite : bool, optional

@@ -11,7 +11,7 @@ from stellarssl._utils.exceptions import InputError
 from stellarssl.encoder import Scaling
 from stellarssl.evaluate import (
     SPLITS,
-    evaluate,
+    cross_validate,
     left_out_predictions,
     probe_encoder,
     score,
@@ -63,7 +63,7 @@ def test_what_is_left_out_was_not_seen():
 @pytest.fixture(scope="module")
 def table(small_library, small_encoder, tmp_path_factory):
     with set_temp_cache(tmp_path_factory.mktemp("cache")):
-        return evaluate(small_library, encoder=small_encoder, n_random=1)
+        return cross_validate(small_library, encoder=small_encoder, n_random=1)
 
 
 def test_every_method_on_every_split(table):
@@ -90,7 +90,7 @@ def test_written_whole(table, tmp_path):
 
 def test_refuses_one_simulation(small_library, small_encoder):
     with pytest.raises(InputError, match="library: must hold stars of two simulations"):
-        evaluate(small_library.exclude(sim="b"), encoder=small_encoder)
+        cross_validate(small_library.exclude(sim="b"), encoder=small_encoder)
 
 
 class OnlyColumn:

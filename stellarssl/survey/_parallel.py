@@ -90,7 +90,7 @@ def workers(parallel: object, models: Models) -> AbstractContextManager:
     Parameters
     ----------
     parallel : None, int, str or `distributed.Client`
-        As for `~stellarssl.survey.survey`.
+        As for `~stellarssl.survey.run`.
     models : `Models`
         What each worker must find.
 

@@ -271,7 +271,7 @@ def test_a_cube_that_changes_while_it_is_read(run, cubes, monkeypatch, change):
 @pytest.fixture
 def small_models(models, monkeypatch):
     """The command with these weights and library."""
-    monkeypatch.setattr("stellarssl.survey.survey", functools.partial(survey, **models))
+    monkeypatch.setattr("stellarssl.survey.run", functools.partial(survey, **models))
 
 
 @pytest.mark.usefixtures("small_models")

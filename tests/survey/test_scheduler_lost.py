@@ -16,8 +16,8 @@ import functools, sys
 import stellarssl.survey
 from stellarssl.cli import main
 encoder, library, *words = sys.argv[1:]
-stellarssl.survey.survey = functools.partial(
-    stellarssl.survey.survey, encoder=encoder, library=library
+stellarssl.survey.run = functools.partial(
+    stellarssl.survey.run, encoder=encoder, library=library
 )
 sys.exit(main(words))
 """
