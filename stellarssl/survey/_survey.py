@@ -1,4 +1,4 @@
-"""`survey`: many cubes, on one thread or a cluster, resumed wherever it was stopped."""
+"""`run`: many cubes, on one thread or a cluster, resumed wherever it was stopped."""
 
 import os
 import shutil
@@ -27,10 +27,10 @@ from stellarssl.survey._records import clear_unfinished
 from stellarssl.survey._tables import merge_masses, write_cubes
 from stellarssl.tracers import Tracer
 
-__all__ = ["survey"]
+__all__ = ["run"]
 
 
-def survey(  # noqa: PLR0913
+def run(  # noqa: PLR0913
     cubes: Iterable[str | os.PathLike],
     positions: SkyCoord | Table | str | os.PathLike | None,
     output: str | os.PathLike,

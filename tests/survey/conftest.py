@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.table import QTable
 
 import stellarssl
-from stellarssl.survey import survey
+from stellarssl import survey
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def run(cubes, stars, models, tmp_path):
     """A function that surveys the cubes, or others, into ``out``."""
 
     def run(output="out", these=cubes, positions=stars, **options):
-        return survey(these, positions, tmp_path / output, **models | options)
+        return survey.run(these, positions, tmp_path / output, **models | options)
 
     return run
 

@@ -15,10 +15,11 @@ from astropy.io import fits
 from astropy.table import QTable
 from distributed import Client, LocalCluster
 
+from stellarssl import survey
 from stellarssl._utils import optional
 from stellarssl._utils.exceptions import InputError, MissingDependencyError, OutputError
 from stellarssl.cli import main
-from stellarssl.survey import _stages, survey
+from stellarssl.survey import _stages
 from stellarssl.survey._lock import locked
 from stellarssl.survey._models import find_models, load_models
 
@@ -271,7 +272,7 @@ def test_a_cube_that_changes_while_it_is_read(run, cubes, monkeypatch, change):
 @pytest.fixture
 def small_models(models, monkeypatch):
     """The command with these weights and library."""
-    monkeypatch.setattr("stellarssl.survey.run", functools.partial(survey, **models))
+    monkeypatch.setattr("stellarssl.survey.run", functools.partial(survey.run, **models))
 
 
 @pytest.mark.usefixtures("small_models")

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import QTable
 
 import stellarssl
-from stellarssl.survey import survey
+from stellarssl import survey
 
 N_CUBES, N_KILLS = 10, 20
 STAGES = ("moments", "masses", "segments")
@@ -31,7 +31,7 @@ def killed(stars, models, tmp_path):
 
     def killed(output, these, after, **options):
         process = context.Process(
-            target=survey, args=(these, stars, tmp_path / output), kwargs=models | options
+            target=survey.run, args=(these, stars, tmp_path / output), kwargs=models | options
         )
         process.start()
         process.join(after)
