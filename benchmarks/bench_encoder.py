@@ -71,7 +71,7 @@ class Embedding:
 
 
 class Parity:
-    """What bfloat16 leaves of the library's tiles as they are: neighbours and masses."""
+    """What bfloat16 leaves of the library's tiles as they are: neighbors and masses."""
 
     timeout = 1200
 
@@ -90,11 +90,11 @@ class Parity:
         index = masses._search(masses._whitened, masses.clumps_)[1]  # noqa: SLF001
         return np.sort(index[:, :5], axis=1), masses.left_out_
 
-    def track_tiles_with_the_same_neighbours(self, results):
+    def track_tiles_with_the_same_neighbors(self, results):
         (full, _), (low, _) = results
         return 100 * (full == low).all(axis=1).mean()
 
-    track_tiles_with_the_same_neighbours.unit = "%"
+    track_tiles_with_the_same_neighbors.unit = "%"
 
     def track_tiles_with_the_same_mass(self, results):
         (_, full), (_, low) = results

@@ -1,4 +1,4 @@
-"""The search for neighbours, beside scikit-learn's in the same run."""
+"""The search for neighbors, beside scikit-learn's in the same run."""
 
 import time
 

@@ -25,9 +25,9 @@ def _values(shape):
     rng = np.random.default_rng(1)
     n_v, n_y, n_x = shape
     y, x = np.mgrid[:n_y, :n_x]
-    centre = n_v / 2 + 15 * np.sin(x / 50) + 10 * np.cos(y / 40)
+    center = n_v / 2 + 15 * np.sin(x / 50) + 10 * np.cos(y / 40)
     peak = 3 * np.exp(-((x - n_x / 2) ** 2 + (y - n_y / 2) ** 2) / (2 * (n_x / 4) ** 2))
-    line = np.exp(-((np.arange(n_v)[:, None, None] - centre) ** 2) / (2 * 5.0**2))
+    line = np.exp(-((np.arange(n_v)[:, None, None] - center) ** 2) / (2 * 5.0**2))
     return (peak * line + rng.normal(0, 0.2, shape)).astype(np.float32)
 
 

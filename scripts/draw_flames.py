@@ -17,7 +17,7 @@ CHANNELS = ((20.5, 24.0, "magma"), (-1.5, 1.5, "RdBu_r"), (0.1, 1.2, "viridis"))
 
 
 def colored(flame):
-    """Return column, velocity and dispersion beside each other, in colour."""
+    """Return column, velocity and dispersion beside each other, in color."""
     channels = [
         mpl.colormaps[cmap](Normalize(low, high)(channel[::-1]))[..., :3]
         for channel, (low, high, cmap) in zip(flame, CHANNELS, strict=True)

@@ -15,7 +15,7 @@ PANELS = (
     (("koleo",), "koleo"),
     (("probe_entropy", "probe_feature_std"), "entropy, spread"),
     (("probe_effective_rank",), "effective rank"),
-    (("probe_neighbour",), "own crop is nearest"),
+    (("probe_neighbor",), "own crop is nearest"),
     (("probe_amplitude",), "amplitude: R$^2$"),
 )
 

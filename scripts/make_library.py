@@ -90,7 +90,7 @@ def stars_of_samples(folder, run, per_star):
 
 
 def cut(box, x, y):
-    """Cut the tile whose centre, the corner of four pixels, is nearest to (x, y); it wraps."""
+    """Cut the tile whose center, the corner of four pixels, is nearest to (x, y); it wraps."""
     rows, columns = (np.arange(64) + round(float(c) - 31.5) for c in (y, x))
     return box.take(rows, axis=-2, mode="wrap").take(columns, axis=-1, mode="wrap")
 

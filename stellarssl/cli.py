@@ -270,7 +270,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "info":
             words.add_argument("--plan", action="store_true", help="how the cube would be read")
         if name in ("mass", "analyze"):
-            words.add_argument("--positions", metavar="FILE", help="catalogue or region file")
+            words.add_argument("--positions", metavar="FILE", help="catalog or region file")
             words.add_argument("--profile", action="store_true", help="time of each stage")
         if name in ("segment", "analyze"):
             words.add_argument("--n-classes", type=int, metavar="N", help="kinds of gas")
@@ -343,7 +343,7 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
     words.add_argument(
         "--positions",
         metavar="FILE",
-        help="catalogue or region file of the stars on all cubes; else each cube's column peaks",
+        help="catalog or region file of the stars on all cubes; else each cube's column peaks",
     )
     words.add_argument(
         "--output",

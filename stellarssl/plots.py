@@ -1,7 +1,7 @@
 """Pictures of maps, masses and segments.
 
 Each function returns a `~matplotlib.figure.Figure` that belongs to no window and changes no global
-state: ``figure.savefig("moments.png")``. Colours can be told apart by the colour-blind.
+state: ``figure.savefig("moments.png")``. Colors can be told apart by the color-blind.
 """
 
 import astropy.units as u
@@ -35,7 +35,7 @@ _CLASS_COLORS = (
     "#E69F00",
     "#000000",
 )
-"""Okabe & Ito's palette, which the colour-blind can tell apart."""
+"""Okabe & Ito's palette, which the color-blind can tell apart."""
 
 _MASS_LABEL = r"stellar (sink) mass [$M_\odot$]"
 _HIGHEST_MASS = 8  # the library has no physics for stars above
@@ -52,7 +52,7 @@ def plot_moments(maps: MomentMaps) -> Figure:
     Returns
     -------
     figure : `~matplotlib.figure.Figure`
-        Three panels. White is observed, but nothing is detected; grey is not observed.
+        Three panels. White is observed, but nothing is detected; gray is not observed.
     """
     figure = Figure(figsize=(15, 5.2 * _aspect(maps.shape) + 0.8), layout="constrained")
     velocity, dispersion = (
@@ -117,7 +117,7 @@ def plot_masses(table: Table, maps: MomentMaps) -> Figure:
 
 
 def plot_segments(segmentation: Segmentation, maps: MomentMaps) -> Figure:
-    """Show the components as colours, and the segments outlined on the column.
+    """Show the components as colors, and the segments outlined on the column.
 
     Parameters
     ----------
@@ -305,7 +305,7 @@ def _column(maps: MomentMaps) -> tuple[np.ndarray, Normalize, str]:
 
 
 def _sky_axes(figure, place: int, maps: MomentMaps, *, bare: bool = False) -> WCSAxes:  # noqa: ANN001
-    """Add axes on the sky: white is observed, grey is not."""
+    """Add axes on the sky: white is observed, gray is not."""
     axes = figure.add_subplot(place, projection=maps.wcs)
     axes.imshow(maps.covered, cmap=ListedColormap(["0.8", "white"]), vmin=0, vmax=1)
     for i, name in enumerate(_axis_names(maps.wcs)):

@@ -96,7 +96,7 @@ def test_results_are_not_replaced_unasked(cube, tmp_path, capsys):
     assert (tmp_path / "out" / "moments.fits").stat().st_mtime_ns > before
 
 
-def test_positions_of_a_catalogue(cube, tmp_path, capsys):
+def test_positions_of_a_catalog(cube, tmp_path, capsys):
     stars = QTable.read(stellarssl.demo_files()[1])[:2]
     stars["id", "skycoord"].write(tmp_path / "stars.ecsv")
     words = ["--positions", str(tmp_path / "stars.ecsv"), "--output", str(tmp_path / "out")]
@@ -110,7 +110,7 @@ def test_profile_names_the_stages(cube, tmp_path, capsys):
     assert main(words) == 0
     table = capsys.readouterr().err.splitlines()
     names = [line.split("  ")[0] for line in table if line.endswith("%")]
-    known = {"cube", "moments", "tiles", "library", "observe library", "encoder", "neighbours"}
+    known = {"cube", "moments", "tiles", "library", "observe library", "encoder", "neighbors"}
     assert known <= set(names) | {"library"}  # which another test may have read
     assert names[-1] == "whole"
 

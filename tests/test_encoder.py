@@ -75,7 +75,7 @@ def test_pooling_by_hand(encoder):
     np.testing.assert_allclose(total, features.select("mean@0.5"), atol=1e-5)
 
 
-def test_narrow_views_see_the_centre_only(encoder):
+def test_narrow_views_see_the_center_only(encoder):
     maps = make_maps(1)
     changed = maps.copy()
     changed[..., :24, :] += 1

@@ -11,7 +11,7 @@ from stellarssl._utils.exceptions import EncoderMismatchError, InputError, Outpu
 from stellarssl.encoder import Encoder
 from stellarssl.library import DEFAULT_BLOCKS, ReferenceLibrary, _cache
 from stellarssl.library import _library as library_module
-from stellarssl.library._tokens import off_centre, token_statistics
+from stellarssl.library._tokens import off_center, token_statistics
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import tile_statistics
 
@@ -113,7 +113,7 @@ def test_labels(library):
         ({"mass": np.ones(12)}, "mass: must be a quantity convertible to 'solMass'"),
         ({"mass": -np.ones(12) * u.Msun}, "mass: must be above zero, or NaN"),
         ({"group": ["a", "b"]}, "group: must hold one value for each of the 12 maps; got"),
-        ({"columns": {"colour": 1}}, "columns: must be among sim, star, .*; got 'colour'"),
+        ({"columns": {"color": 1}}, "columns: must be among sim, star, .*; got 'color'"),
         ({"columns": {"depth": np.ones(12)}}, "depth: must be a quantity convertible to 'pc'"),
         ({"group": ["a"] * 12}, "group: must name rows of the same has_star; got 'a'"),
         ({"clump": list("abababababab")}, "group: must name rows of the same clump; got"),
@@ -315,20 +315,20 @@ def test_token_statistics(encoder):
 
 def test_components_are_those_of_scikit_learn(encoder):
     maps = ReferenceLibrary.from_maps(**_inputs(10)).maps
-    tokens = encoder.patch_tokens(off_centre(maps))
+    tokens = encoder.patch_tokens(off_center(maps))
     flat = (tokens - tokens.mean(axis=0)).reshape(-1, 64)
     peer = PCA(3, svd_solver="full").fit(flat).components_
     ours = token_statistics(encoder, maps).components
     np.testing.assert_allclose(np.abs(np.sum(peer * ours, axis=1)), 1, atol=1e-4)
 
 
-def test_tiles_are_shown_off_their_centre():
+def test_tiles_are_shown_off_their_center():
     maps = np.zeros((400, 1, 64, 64), dtype=np.float32)
     maps[:, :, 31:33, 31:33] = 1
-    mean = off_centre(maps).mean(axis=(0, 1))
+    mean = off_center(maps).mean(axis=(0, 1))
     # the star is everywhere, about as often, instead of always in the middle
     assert mean.reshape(8, 8, 8, 8).mean(axis=(1, 3)).max() < 5 * mean.mean()
-    np.testing.assert_array_equal(np.sort(np.unique(off_centre(maps))), [0, 1])
+    np.testing.assert_array_equal(np.sort(np.unique(off_center(maps))), [0, 1])
 
 
 def test_without_features_there_are_no_tokens(library):

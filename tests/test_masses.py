@@ -37,7 +37,7 @@ def test_is_a_scikit_learn_estimator(estimator, check):
     check(estimator)
 
 
-# neighbours and votes
+# neighbors and votes
 
 
 def test_one_feature_worked_by_hand():
@@ -192,7 +192,7 @@ def test_counting_rows_as_independent_would_promise_too_much():
 
 
 def test_clumps_are_left_out_as_a_whole():
-    # 0 and 0.1 share gas: without clump mates their neighbour is 1, two and 1.9 dex off
+    # 0 and 0.1 share gas: without clump mates their neighbor is 1, two and 1.9 dex off
     X, y = np.array([[0.0], [0.1], [1.0], [1.5]]), np.array([0.0, 0.1, 2.0, 2.5])
     alone = MassEstimator(n_neighbors=1).fit(X, y)
     shared = MassEstimator(n_neighbors=1).fit(X, y, clumps=["a", "a", "b", "c"])
@@ -214,7 +214,7 @@ def test_intervals_grow_with_the_level_and_hold_the_estimate():
     assert (estimator.predict(X) <= edges[0][1]).all()
 
 
-def test_one_clump_can_only_trust_its_neighbours():
+def test_one_clump_can_only_trust_its_neighbors():
     estimator = MassEstimator(n_neighbors=3)
     estimator.fit([[0.0], [1], [2]], [0.0, 1, 2], clumps=["a", "a", "a"])
     assert not estimator.is_conformal(0.5)
@@ -512,7 +512,7 @@ def test_refuses_another_encoder_and_unknown_flags(library, encoder):
     with pytest.raises(InputError, match=r"flag: must be one of .*got 'bad_luck'"):
         mass_table(tiles, library, encoder, tracer=SIMULATED, allow=["bad_luck"])
     starless = library.select(~library.table["has_star"])
-    with pytest.raises(InputError, match="library: must hold at least two maps centred on a star"):
+    with pytest.raises(InputError, match="library: must hold at least two maps centerd on a star"):
         mass_table(tiles, starless, encoder, tracer=SIMULATED)
 
 

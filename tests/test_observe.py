@@ -76,7 +76,7 @@ def test_observation_of_maps():
     assert Observation.of(some_maps()).beam_pixels == pytest.approx(9.12 * 140 / 288, abs=0.01)
 
 
-def test_rounding_makes_neighbours_equal():
+def test_rounding_makes_neighbors_equal():
     first = Observation(8.0, 0.11, 0.066, 0.057, 2.2e20)
     second = Observation(8.1, 0.108, 0.0655, 0.0565, 2.22e20)
     assert first.rounded() == second.rounded()
@@ -236,7 +236,7 @@ def test_beam_of_a_cube():
 
 
 def test_noise_has_the_rms_and_the_beam():
-    """Correlation of neighbours: exp(-2 ln 2 (d / FWHM)^2), independent between channels."""
+    """Correlation of neighbors: exp(-2 ln 2 (d / FWHM)^2), independent between channels."""
     tracer = get_tracer("13CO")
     options = {"channel_width": 0.1 * KMS, "beam_pixels": 3.0, "rms": 0.1 * u.K}
     noise = observe_cube(np.zeros((40, 96, 96)), tracer, seed=5, **options)

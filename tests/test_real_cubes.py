@@ -79,18 +79,18 @@ def test_protostars_of_l1448_have_rows(real_cubes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "centre"),
+    ("name", "center"),
     [
         ("NGC4047_CO_EDGE_CARMA.fits.gz", (180.711, 48.636)),
         ("NGC6946_HI_WSRT.fits", (308.718, 60.154)),
     ],
 )
-def test_galaxies_are_no_clouds(real_cubes, tmp_path, capsys, name, centre):
+def test_galaxies_are_no_clouds(real_cubes, tmp_path, capsys, name, center):
     """At megaparsecs a tile is a minute part of a beam: a row, and no mass."""
-    catalogue = QTable({"ra": [centre[0]] * u.deg, "dec": [centre[1]] * u.deg})
-    catalogue.write(tmp_path / "centre.ecsv")
+    catalog = QTable({"ra": [center[0]] * u.deg, "dec": [center[1]] * u.deg})
+    catalog.write(tmp_path / "center.ecsv")
     tracer = ["--tracer", "HI"] if "HI" in name else []
-    words = [*tracer, "--distance", "10 Mpc", "--positions", str(tmp_path / "centre.ecsv")]
+    words = [*tracer, "--distance", "10 Mpc", "--positions", str(tmp_path / "center.ecsv")]
     assert main(["analyze", str(real_cubes / name), *words, "--output", str(tmp_path)]) == 0
     table = QTable.read(tmp_path / "masses.ecsv")
     assert table["mass"].mask.all()

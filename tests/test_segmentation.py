@@ -110,7 +110,7 @@ def segmentation(encoder, library):
 
 
 def pixels_inside(regions, wcs, shape):
-    """Ask regions which pixel centres lie in each polygon."""
+    """Ask regions which pixel centers lie in each polygon."""
     labels = np.zeros(shape, dtype=int)
     for region in regions:
         mask = region.to_pixel(wcs).to_mask(mode="center").to_image(shape)
@@ -157,7 +157,7 @@ def test_regions_carry_the_label_for_both_formats():
 
 
 @pytest.mark.parametrize("smooth", [0.3, 1, 2])
-def test_no_pixel_centre_is_near_an_outline(smooth):
+def test_no_pixel_center_is_near_an_outline(smooth):
     labels = awkward_labels(5, smooth, (30, 30))
     y, x = np.indices(labels.shape)
     centers = np.stack([x.ravel(), y.ravel()], axis=1)

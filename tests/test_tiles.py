@@ -188,7 +188,7 @@ def test_a_tile_across_the_seam_of_an_all_sky_map():
     tile = make_tiles(maps, center, distance=1 * u.pc, width=0.1 * u.pc)
     y, x = np.mgrid[:64, :64]
     expected = 1e22 + 1e20 * tile.wcs(0).pixel_to_world(x, y).galactic.b.deg
-    # the two columns next to the seam know one neighbour only, not the other
+    # the two columns next to the seam know one neighbor only, not the other
     assert_allclose(10.0 ** tile.maps[0, 0][tile.covered[0]], expected[tile.covered[0]], rtol=1e-5)
     assert tile.coverage[0] > 0.9
 
@@ -204,10 +204,10 @@ def test_unresolved_velocity_is_dispersion():
     x = np.broadcast_to(np.arange(520.0), shape)
     maps = flat_maps(shape, v=0.1 * x, sigma=0.2, wcs=wcs)
     tile = make_tiles(maps, CENTER)
-    # 0.1 km/s a map pixel over 7 pixels sampled at their centres: variance 0.01 (49 - 1) / 12
+    # 0.1 km/s a map pixel over 7 pixels sampled at their centers: variance 0.01 (49 - 1) / 12
     expected = np.sqrt(0.04 + 0.01 * 48 / 12)
     assert_allclose(tile.maps[0, 2], expected, rtol=1e-3)
-    # and the mean follows the gradient, 0.7 km/s a tile pixel, symmetric about the centre
+    # and the mean follows the gradient, 0.7 km/s a tile pixel, symmetric about the center
     assert_allclose(np.diff(tile.maps[0, 1], axis=1), 0.7, rtol=1e-3)
     assert_allclose(tile.maps[0, 1].mean(), 0, atol=1e-4)
 
@@ -303,7 +303,7 @@ def test_undetected_pixels_hold_the_limit():
     limit = np.broadcast_to(np.where(np.arange(80) < 60, 2e20, 4e20), (80, 80))
     maps = replace(with_limit(maps, limit), detected=mask, sigma_instrument=0.07 * u.km / u.s)
     tile = make_tiles(maps, CENTER)
-    # east is left in both; the centre is between map columns 39 and 40
+    # east is left in both; the center is between map columns 39 and 40
     assert_allclose(tile.maps[0, 0, :, :31], 22, atol=1e-5)
     assert_allclose(tile.maps[0, 0, :, 33:51], np.log10(2e20), atol=1e-5)
     assert_allclose(tile.maps[0, 0, :, 53:], np.log10(4e20), atol=1e-5)

@@ -33,9 +33,9 @@ class Flag:
 
 
 _DEFINITIONS = (
-    ("position_from_peak", False, "The position is a column peak, not a catalogued star."),
+    ("position_from_peak", False, "The position is a column peak, not a catalogd star."),
     ("partial_coverage", False, "Less than 95 % of the tile lies on the map."),
-    ("off_map", True, "Less than half of the tile lies on the map, or its centre does not."),
+    ("off_map", True, "Less than half of the tile lies on the map, or its center does not."),
     ("no_signal", True, "Nothing is detected in the tile."),
     ("low_snr", False, "The peak of the integrated intensity has S/N below 5."),
     ("out_of_distribution", True, "Unlike anything in the library (ood_pvalue below 0.05)."),
@@ -48,7 +48,7 @@ _DEFINITIONS = (
     ("coarse_beam", True, "Fewer than three beams fit in a tile."),
     ("beam_varies", False, "Beam areas differ by more than 5 % between channels."),
     ("distance_from_header", False, "The distance is the header's, not the user's."),
-    ("model_based_interval", False, "The interval rests on the neighbours' spread alone."),
+    ("model_based_interval", False, "The interval rests on the neighbors' spread alone."),
     ("starless_like", False, "More like the library's starless peaks (star_probability < 0.5)."),
     ("no_starless_reference", False, "No starless rows in the library: no star_probability."),
 )

@@ -37,7 +37,7 @@ class Cube:
     valid : array-like or None
         Boolean (v, y, x), sliced like ``data``: a mask besides NaN.
     velocity : ndarray
-        (v,) float64, at the channels' centres [km/s], in storage order, which may descend.
+        (v,) float64, at the channels' centers [km/s], in storage order, which may descend.
         In the axis' own convention; radio where the axis is a frequency.
     velocity_convention : {"radio", "optical", "relativistic"}
         That of ``velocity``.

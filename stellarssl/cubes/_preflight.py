@@ -108,8 +108,8 @@ def _size(source: Source) -> list[tuple[str, str]]:
     volume = np.prod(shape, dtype=np.float64) * dtype.itemsize
     size = f"{volume / 1e9:.3g} GB" if volume > 1e9 else f"{volume / 1e6:.3g} MB"
     wcs = source.axes.wcs.celestial
-    centre = wcs.pixel_to_world((shape[2] - 1) / 2, (shape[1] - 1) / 2)
-    place = f"({centre.frame.name}) around {centre.to_string(precision=3)} deg"
+    center = wcs.pixel_to_world((shape[2] - 1) / 2, (shape[1] - 1) / 2)
+    place = f"({center.frame.name}) around {center.to_string(precision=3)} deg"
     return [
         ("size", f"{' x '.join(map(str, shape))} (v, y, x), {dtype.name}, {size}"),
         ("sky", f"{', '.join(wcs.wcs.ctype)} {place}, pixel {_pixel(source):.3g}"),

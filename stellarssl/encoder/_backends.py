@@ -61,7 +61,7 @@ def fastest_forward(
 def faster_dtype(model: nn.Module, size: int, device: torch.device) -> str:
     """Choose what a frozen network computes in, by a trial.
 
-    Packed bfloat16 leaves a tile its neighbours, library and query being computed alike. Of torch's
+    Packed bfloat16 leaves a tile its neighbors, library and query being computed alike. Of torch's
     autocast, which rounds more often, that was not shown, and it is never chosen here.
 
     Parameters

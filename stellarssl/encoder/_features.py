@@ -97,7 +97,7 @@ def pool_tokens(tokens: torch.Tensor, n_prefix: int) -> torch.Tensor:
     Returns
     -------
     pooled : `~torch.Tensor`
-        Shape (n, 6, d): class token, mean, and the four zones of equal breadth around the centre.
+        Shape (n, 6, d): class token, mean, and the four zones of equal breadth around the center.
     """
     patches = tokens[:, n_prefix:]
     grid = round(patches.shape[1] ** 0.5)

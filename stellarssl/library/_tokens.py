@@ -1,4 +1,4 @@
-"""What an encoder's patch tokens are like over the library, for pictures of the same colours."""
+"""What an encoder's patch tokens are like over the library, for pictures of the same colors."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ def token_statistics(encoder: Encoder, maps: np.ndarray) -> TokenStatistics:
 
     A library's tiles all have their star in the middle. A mean over them would hold that star,
     and subtracting it would draw a hole at the same place of every window; so each tile is shown
-    off its centre, by a random offset, mirrored at its edges.
+    off its center, by a random offset, mirrored at its edges.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def token_statistics(encoder: Encoder, maps: np.ndarray) -> TokenStatistics:
         Over at most 384 of the tiles.
     """
     rows = np.unique(np.linspace(0, len(maps) - 1, min(len(maps), _N_TILES)).round().astype(int))
-    tokens = encoder.patch_tokens(off_centre(maps[rows])).astype(np.float64)
+    tokens = encoder.patch_tokens(off_center(maps[rows])).astype(np.float64)
     mean = tokens.mean(axis=0)
     flat = (tokens - mean).reshape(-1, tokens.shape[-1])
     components = np.linalg.eigh(flat.T @ flat)[1][:, :-4:-1].T
@@ -70,7 +70,7 @@ def token_statistics(encoder: Encoder, maps: np.ndarray) -> TokenStatistics:
     )
 
 
-def off_centre(maps: np.ndarray) -> np.ndarray:
+def off_center(maps: np.ndarray) -> np.ndarray:
     """Shift each map by a random offset of up to half its width, mirrored at the edges.
 
     Parameters

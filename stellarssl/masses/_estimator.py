@@ -1,4 +1,4 @@
-"""Masses by analogy: PCA whitening and distance-weighted nearest neighbours, one vote a star."""
+"""Masses by analogy: PCA whitening and distance-weighted nearest neighbors, one vote a star."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -22,12 +22,12 @@ _RANK = 1e-8  # variance, relative to the largest component's, below which there
 class MassEstimator(RegressorMixin, BaseEstimator):
     r"""Log mass of the stars most alike: whitened features, k nearest stars, weights 1/distance.
 
-    Features are standardised and, block by block, turned into whitened principal components. The
-    neighbours of a query are its ``n_neighbors`` nearest *groups*, each with the one row that is
+    Features are standardized and, block by block, turned into whitened principal components. The
+    neighbors of a query are its ``n_neighbors`` nearest *groups*, each with the one row that is
     most alike: the snapshots and projections of one star are one star.
 
     Intervals are conformal. Each row is estimated from all other clumps, its residual is divided by
-    the spread of its neighbours,
+    the spread of its neighbors,
 
     .. math:: r_i = |y_i - \mu_i| / s_i, \qquad
               s^2 = \tfrac{1}{2} (\mathrm{var}_k\, y + \overline{\mathrm{var}_k\, y}),
@@ -61,7 +61,7 @@ class MassEstimator(RegressorMixin, BaseEstimator):
     left_out_ : ndarray
         Each row's log mass as the other clumps tell it; NaN where there are none.
     scores_ : ndarray
-        The normalised residuals r, shape (n,); NaN where there is no other clump.
+        The normalized residuals r, shape (n,); NaN where there is no other clump.
 
     Examples
     --------
@@ -275,7 +275,7 @@ class MassEstimator(RegressorMixin, BaseEstimator):
         return nearest_groups(self._whitened, whitened, self.groups_, self.n_neighbors, clumps)
 
     def _vote(self, distance: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean and the normalising spread of each row's neighbours."""
+        """Return the mean and the normalizing spread of each row's neighbors."""
         votes = self.log_mass_[index]
         mean = (neighbor_weights(distance) * votes).sum(axis=1)
         variance = np.var(votes, axis=1, where=np.isfinite(distance))

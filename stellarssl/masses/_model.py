@@ -25,15 +25,15 @@ class MassModel:
     Attributes
     ----------
     masses : MassEstimator
-        Fitted on the rows centred on a star, of each simulation the deepest along the line of
+        Fitted on the rows centerd on a star, of each simulation the deepest along the line of
         sight: a telescope sees all of it.
     rows : ndarray of int
         Which rows of the library those are.
     presence : MassEstimator or None
-        Fitted on ``has_star``, on the rows as deep as the starless ones and centred as they are,
+        Fitted on ``has_star``, on the rows as deep as the starless ones and centerd as they are,
         on a column peak; None where the library does not hold both kinds alike.
     calibration : `~sklearn.linear_model.LogisticRegression` or None
-        From the share of neighbours with a star to a probability.
+        From the share of neighbors with a star to a probability.
     statistics : bool
         Whether the tile's statistics stand beside the encoder's features.
     """
@@ -58,7 +58,7 @@ class MassModel:
         Parameters
         ----------
         library : `~stellarssl.library.ReferenceLibrary`
-            With features, and two rows centred on a star at least.
+            With features, and two rows centerd on a star at least.
         n_neighbors, n_components : int
             As for `MassEstimator`.
         statistics : bool
@@ -72,7 +72,7 @@ class MassModel:
         Raises
         ------
         InputError
-            If fewer than two rows are centred on a star.
+            If fewer than two rows are centerd on a star.
         """
         X = _columns(library.features, library.statistics, statistics_too=statistics)
         widths = [s.stop - s.start for s in library.features.blocks.values()]
@@ -84,7 +84,7 @@ class MassModel:
         deepest = _deepest(np.asarray(library.table["sim"]), depth)
         rows = np.flatnonzero(has_star & deepest & ~from_peak)
         if len(rows) < 2:
-            raise InputError("library", "must hold at least two maps centred on a star", len(rows))
+            raise InputError("library", "must hold at least two maps centerd on a star", len(rows))
 
         log_mass = np.log10(library.table["mass"][rows].to_value(u.solMass))
         masses = MassEstimator(n_neighbors, n_components, block_widths=widths)
@@ -136,7 +136,7 @@ class MassModel:
 
 
 def _evidence(share: np.ndarray) -> np.ndarray:
-    """Log odds of a share of neighbours, one neighbour being added to either side."""
+    """Log odds of a share of neighbors, one neighbor being added to either side."""
     return np.log((share * _N_PRESENCE + 1) / ((1 - share) * _N_PRESENCE + 1))[:, None]
 
 

@@ -18,7 +18,7 @@ def neighbor_weights(distance: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     distance : ndarray
-        Shape (m, k), ascending; infinite where there is no neighbour.
+        Shape (m, k), ascending; infinite where there is no neighbor.
 
     Returns
     -------

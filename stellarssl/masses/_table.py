@@ -34,7 +34,7 @@ _NO_GAS = ("off_map", "no_signal")
 _NO_COLUMN = (*_NO_GAS, "no_column")
 
 
-@stage("neighbours")
+@stage("neighbors")
 def mass_table(
     tiles: TileSet,
     library: ReferenceLibrary,
@@ -54,7 +54,7 @@ def mass_table(
     Parameters
     ----------
     tiles : `~stellarssl.tiles.TileSet`
-        Centred on the stars.
+        Centerd on the stars.
     library : `~stellarssl.library.ReferenceLibrary`
         With the encoder's features, as seen by the telescope that the tiles come from.
     encoder : `~stellarssl.encoder.Encoder`

@@ -111,7 +111,7 @@ def _evenly(n: int) -> np.ndarray:
 
 
 def _needed(grid: CellGrid, plan: Plan) -> np.ndarray:
-    """Return the cells between whose centres the noise of the blocks is interpolated."""
+    """Return the cells between whose centers the noise of the blocks is interpolated."""
     needed = np.zeros(grid.shape, bool)
     for block in plan.blocks:
         y, x = (

@@ -98,9 +98,9 @@ def _extents(
     east = half / np.maximum(np.cos(lat), 1e-6)
     places = SkyCoord([lon, lon, lon + east], [lat, lat + north, lat], unit="rad", frame="icrs")
     with np.errstate(invalid="ignore"):
-        centre, up, left = np.moveaxis(np.array(wcs.world_to_pixel(places)), 0, -1)
-    reach = abs(up - centre) + abs(left - centre) + around
-    return centre - reach, centre + reach
+        center, up, left = np.moveaxis(np.array(wcs.world_to_pixel(places)), 0, -1)
+    reach = abs(up - center) + abs(left - center) + around
+    return center - reach, center + reach
 
 
 def _boxes(first: np.ndarray, last: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -71,7 +71,7 @@ def moment_maps(  # noqa: PLR0913
         What turns brightness into a column, see `~stellarssl.tracers.get_tracer`. By default the
         known line at the rest frequency; None for no column.
     velocity_range : `~astropy.units.Quantity` or str, optional
-        Two velocities. Channels whose centres lie outside are left out; the noise is measured on
+        Two velocities. Channels whose centers lie outside are left out; the noise is measured on
         all.
     mask : array-like of bool, shape (v, y, x), optional
         What is signal, in the order of the cube's channels; NaN and what the cube masks is not.
@@ -297,7 +297,7 @@ def as_efficiency(efficiency: float, unit: u.UnitBase | None, scale: str | None)
 
 
 def _channels(cube: Cube, velocity_range: u.Quantity | str | None) -> slice:
-    """Return the channels whose centres lie in the range."""
+    """Return the channels whose centers lie in the range."""
     limits = as_range("velocity_range", velocity_range, _KMS)
     if limits is None:
         return slice(0, cube.shape[0])

@@ -31,7 +31,7 @@ SAMPLE = 64
 """Channels that are sampled one and all."""
 
 _LEAST = 16
-"""Negative values that a cell must have; with fewer it takes its neighbours' noise."""
+"""Negative values that a cell must have; with fewer it takes its neighbors' noise."""
 
 ZERO, ONE, THREE = np.float32(0), np.float32(1), np.float32(3)
 _FOR_MEDIAN = 512
@@ -105,7 +105,7 @@ class CellGrid:
         return np.clip(first, 0, n_pixels)
 
     def interpolate(self, cells: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        """Interpolate between the cells' centres.
+        """Interpolate between the cells' centers.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class CellGrid:
         Returns
         -------
         values : ndarray of float32
-            Values at the pixels; constant beyond the outermost centres.
+            Values at the pixels; constant beyond the outermost centers.
         """
         (y, fy), (x, fx) = (
             self._between(pixels, axis) for axis, pixels in enumerate((rows, columns))
@@ -129,8 +129,8 @@ class CellGrid:
 
     def _between(self, pixels: slice, axis: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the cell before each pixel and how far the pixel is towards the next."""
-        centre = self.origin[axis] + (self.size - 1) / 2
-        position = (np.arange(pixels.start, pixels.stop) - centre) / self.size
+        center = self.origin[axis] + (self.size - 1) / 2
+        position = (np.arange(pixels.start, pixels.stop) - center) / self.size
         position = np.clip(position, 0, self.shape[axis] - 1)
         before = position.astype(int)
         return before, position - before

@@ -170,7 +170,7 @@ def _make_mask(
     flat = (len(ratio), shape[0] * shape[1])
     lines = (len(ratio), 1, flat[1]) if _lines(shape[1], data, noise) else level.shape
     peak = classify(data, noise, ratio, level.reshape(lines))
-    # Where neighbouring channels share their noise, longer runs are as rare.
+    # Where neighboring channels share their noise, longer runs are as rare.
     extra = min(math.floor(kappa + 0.5) - 1, _MOST_EXTRA)
     link(level.reshape(flat), extra, state.reshape(flat))
     rows, _ = _inner(block)

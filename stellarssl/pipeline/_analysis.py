@@ -92,7 +92,7 @@ def segment(
     encoder : `~stellarssl.Encoder`, optional
         The shipped one by default.
     library : `~stellarssl.ReferenceLibrary`, optional
-        Fixes the components, so that colours mean the same in every cube; the shipped one by
+        Fixes the components, so that colors mean the same in every cube; the shipped one by
         default.
     progress : bool, optional
         Whether bars are shown.

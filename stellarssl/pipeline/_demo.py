@@ -12,7 +12,7 @@ __all__ = ["compare", "demo_files"]
 
 
 def demo_files() -> tuple[Path, Path]:
-    """Return the shipped simulated cube and the catalogue of the true stars in it.
+    """Return the shipped simulated cube and the catalog of the true stars in it.
 
     Returns
     -------

@@ -15,7 +15,7 @@ from stellarssl._utils.exceptions import InputError
 
 __all__ = ["Sources", "read_sources"]
 
-_FORMS = "must be a SkyCoord, a table, a catalogue file or a DS9/CRTF region file"
+_FORMS = "must be a SkyCoord, a table, a catalog file or a DS9/CRTF region file"
 _REGION_FILES = {".reg": "ds9", ".ds9": "ds9", ".crtf": "crtf", ".crtf.gz": "crtf"}
 
 
@@ -30,7 +30,7 @@ class Sources:
     skycoord : `~astropy.coordinates.SkyCoord`
         Shape (n,).
     distance : `~astropy.units.Quantity` or None
-        pc, shape (n,); None where the catalogue has none.
+        pc, shape (n,); None where the catalog has none.
     position_error : `~astropy.units.Quantity` or None
         An angle, shape (n,).
     velocity_range : `~astropy.units.Quantity` or None
@@ -68,8 +68,8 @@ def read_sources(positions: object) -> Sources:
     ----------
     positions : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table`, path-like or `Sources`
         A table has a ``skycoord`` column or ``ra`` and ``dec``, and may have ``id``, ``distance``,
-        ``position_error`` and ``velocity_range``, each with its unit. A path names a catalogue
-        that astropy reads, or a region file, of which the centres are taken.
+        ``position_error`` and ``velocity_range``, each with its unit. A path names a catalog
+        that astropy reads, or a region file, of which the centers are taken.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def _from_file(path: Path) -> Sources:
     try:
         table = QTable.read(path)
     except (IORegistryError, ValueError, OSError, TypeError) as error:
-        rule = "must name a catalogue that astropy reads by its ending (.ecsv, .fits, .vot, .csv)"
+        rule = "must name a catalog that astropy reads by its ending (.ecsv, .fits, .vot, .csv)"
         raise InputError("positions", rule, str(path)) from error
     return _from_table(table)
 
@@ -129,7 +129,7 @@ def _from_regions(path: Path) -> Sources:
     for i, region in enumerate(regions):
         center = getattr(region, "center", None)
         if not isinstance(center, SkyCoord):
-            rule = "must hold sky regions with a centre (point, circle, ellipse, box)"
+            rule = "must hold sky regions with a center (point, circle, ellipse, box)"
             raise InputError("positions", rule, type(region).__name__)
         centers.append(center.icrs)
         names.append(str(region.meta.get("text") or region.meta.get("label") or i + 1))
@@ -167,7 +167,7 @@ def _coordinates(table: Table, names: dict[str, str]) -> SkyCoord:
             return table[names[candidate]]
     if "ra" in names and "dec" in names:
         ra, dec = (table[names[key]] for key in ("ra", "dec"))
-        # a column without a unit holds degrees, as in every catalogue service
+        # a column without a unit holds degrees, as in every catalog service
         angles = [
             u.Quantity(np.ma.getdata(axis), getattr(axis, "unit", None) or u.deg)
             for axis in (ra, dec)

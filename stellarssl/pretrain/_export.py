@@ -39,7 +39,7 @@ channels stand for log10 N_H, v_los and sigma_v. No picture of the sky and no si
 Probes on {n_probe} held-out flames at the last look (the log beside this file holds them all):
 {probes}.
 
-- `neighbour`: how often a crop's nearest neighbour is the other crop of the same flame;
+- `neighbor`: how often a crop's nearest neighbor is the other crop of the same flame;
 - `amplitude`: R2 of a ridge regression from a patch's token to its channel means;
 - `effective_rank`: directions that class tokens fill, of {width};
 - `feature_std`: their spread, 1 where they fill the sphere;
@@ -153,7 +153,7 @@ def _write_log(path: Path, rows: list[dict[str, str]]) -> None:
 def _card(
     spec: EncoderSpec, preset: Preset, checkpoint: dict, rows: list[dict[str, str]], notes: str
 ) -> str:
-    probed = [row for row in rows if "probe_neighbour" in row]
+    probed = [row for row in rows if "probe_neighbor" in row]
     probes = {
         key.removeprefix("probe_"): value
         for key, value in (probed[-1] if probed else {}).items()

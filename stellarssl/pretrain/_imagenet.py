@@ -1,4 +1,4 @@
-"""Views of colour images as DINO was published with, from torchvision's transforms on floats."""
+"""Views of color images as DINO was published with, from torchvision's transforms on floats."""
 
 from functools import lru_cache
 
@@ -11,9 +11,9 @@ __all__ = ["imagenet_views"]
 def imagenet_views(
     images: torch.Tensor, plan: list[tuple[int, int, tuple[float, float]]]
 ) -> list[torch.Tensor]:
-    """Make views of a batch of colour images, drawn from torch's current generator.
+    """Make views of a batch of color images, drawn from torch's current generator.
 
-    Resized crop, mirror, colour jitter (of four images in five) and grey (of one in five), as in
+    Resized crop, mirror, color jitter (of four images in five) and gray (of one in five), as in
     Caron et al. 2021, `arXiv:2104.14294 <https://arxiv.org/abs/2104.14294>`_, table 6 of Grill et
     al. 2020. The first view is blurred always, the second in one case of ten and solarised in one
     of five, small views are blurred in half of the cases.

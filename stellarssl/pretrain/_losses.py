@@ -88,7 +88,7 @@ class DINOv2Loss(torch.nn.Module):
         return self.ibot(teacher, student, mask, teacher_temp=temperature)
 
     def spread_term(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return minus the mean log distance of class tokens to their nearest neighbours.
+        """Return minus the mean log distance of class tokens to their nearest neighbors.
 
         Parameters
         ----------

@@ -70,14 +70,14 @@ class _Branch(torch.nn.Module):
             head_module.last_layer.weight_g.requires_grad_(requires_grad=False)
 
     def tokens(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Return normalised tokens; ``mask`` (n, rows, columns) hides patches."""
+        """Return normalized tokens; ``mask`` (n, rows, columns) hides patches."""
         if mask is not None:
             shown = mask.new_zeros(len(mask), self.n_prefix)
             mask = torch.cat((shown, mask.flatten(1)), 1)
         return self.backbone.encode(images, mask=mask)
 
     def tokens_of_some(self, images: torch.Tensor, dropped: float) -> torch.Tensor:
-        """Return normalised tokens of images of which a share of the patches is left out."""
+        """Return normalized tokens of images of which a share of the patches is left out."""
         n_patches = images[0, 0].numel() // self.backbone.vit.patch_embed.patch_size[0] ** 2
         drawn = torch.rand(len(images), n_patches, device=images.device).argsort(1)
         patches = drawn[:, : max(1, round((1 - dropped) * n_patches))] + self.n_prefix

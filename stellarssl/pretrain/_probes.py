@@ -15,7 +15,7 @@ __all__ = [
     "amplitude_score",
     "effective_rank",
     "look",
-    "neighbour_score",
+    "neighbor_score",
 ]
 
 
@@ -33,12 +33,12 @@ class Probes:
         Mean entropy of the teacher's sharpened answers [log of the number of prototypes]: 1 where
         it always answers everything, near 0 where it is sure.
     feature_std : float
-        Standard deviation of normalised class tokens, times the root of their length: 1 where
+        Standard deviation of normalized class tokens, times the root of their length: 1 where
         they fill the sphere, 0 where they are all the same.
     effective_rank : float
         See `effective_rank`.
-    neighbour : float
-        See `neighbour_score`.
+    neighbor : float
+        See `neighbor_score`.
     amplitude : float
         See `amplitude_score`; the mean of the three channels.
     """
@@ -46,14 +46,14 @@ class Probes:
     entropy: float
     feature_std: float
     effective_rank: float
-    neighbour: float
+    neighbor: float
     amplitude: float
 
 
 def effective_rank(features: np.ndarray) -> float:
     """Return the number of directions that features fill.
 
-    The exponential of the entropy of the normalised singular values, Roy & Vetterli 2007.
+    The exponential of the entropy of the normalized singular values, Roy & Vetterli 2007.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ def effective_rank(features: np.ndarray) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def neighbour_score(first: np.ndarray, second: np.ndarray) -> float:
-    """Return how often one crop's nearest neighbour is the other crop of the same flame.
+def neighbor_score(first: np.ndarray, second: np.ndarray) -> float:
+    """Return how often one crop's nearest neighbor is the other crop of the same flame.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def neighbour_score(first: np.ndarray, second: np.ndarray) -> float:
 
     Examples
     --------
-    >>> neighbour_score(np.eye(4), np.eye(4))
+    >>> neighbor_score(np.eye(4), np.eye(4))
     1.0
     """
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (first, second))
@@ -144,6 +144,6 @@ def look(branch: torch.nn.Module, views: torch.Tensor, temperature: float) -> Pr
         entropy=float(entropy),
         feature_std=float(unit.std(0).mean() * classes.shape[1] ** 0.5),
         effective_rank=effective_rank(classes),
-        neighbour=neighbour_score(classes[:half], classes[half:]),
+        neighbor=neighbor_score(classes[:half], classes[half:]),
         amplitude=float(amplitude.mean()),
     )

@@ -39,14 +39,14 @@ class ViewSettings:
     mirror_velocity : bool
         Whether half of the flames are seen from behind (v becomes -v), in all their views alike.
     wander : float
-        How far a crop's centre may lie from the flame's focus [edge of the crop]. The focus is a
+        How far a crop's center may lie from the flame's focus [edge of the crop]. The focus is a
         pixel drawn in proportion to the column; 0 makes all crops concentric.
     zoom : tuple of float
         How much of the flame's edge its views share in, drawn log-uniformly between the two once
         for a flame: the scales of the stages are parts of it. Where they are near one, all views
         show the same extent of gas, and the encoder learns that sizes matter.
     recipe : {"physical", "imagenet"}
-        ``"imagenet"`` makes the views of colours that DINO was published with instead
+        ``"imagenet"`` makes the views of colors that DINO was published with instead
         (`imagenet_views`); the settings above then do nothing.
     """
 
@@ -72,18 +72,18 @@ def prepare_flames(
     Parameters
     ----------
     flames : `~torch.Tensor`
-        Shape (n, 3, y, x): log10 N_H, v_los, sigma_v, or three colours. A pixel that is not
+        Shape (n, 3, y, x): log10 N_H, v_los, sigma_v, or three colors. A pixel that is not
         finite is empty.
     settings : `ViewSettings`
         How views differ.
     physical : bool
-        Whether the channels are moments and not colours.
+        Whether the channels are moments and not colors.
 
     Returns
     -------
     sums : `~torch.Tensor`
         Shape (n, 3, y, x): N, N v and N (v^2 + sigma^2), in units of the flame's mean column, v
-        relative to its mean; or the colours.
+        relative to its mean; or the colors.
     focus : `~torch.Tensor`
         Shape (n, 3): row and column of the focus [pixels], and log10 of the mean column.
     """
@@ -107,17 +107,17 @@ def prepare_flames(
 
 
 def _operator(
-    centre: torch.Tensor,
+    center: torch.Tensor,
     width: torch.Tensor,
     fwhm: torch.Tensor,
     sizes: tuple[int, int],
 ) -> torch.Tensor:
     """Return the (n, out, base) weights that cut, smooth and sample along one axis."""
     base, out = sizes
-    steps = (torch.arange(out, device=centre.device) + 0.5) / out - 0.5
-    at = centre[:, None] + width.abs()[:, None] * steps * width.sign()[:, None]
+    steps = (torch.arange(out, device=center.device) + 0.5) / out - 0.5
+    at = center[:, None] + width.abs()[:, None] * steps * width.sign()[:, None]
     sigma = torch.hypot(width.abs() / out, fwhm).clamp_min(1.2) * _FWHM_TO_SIGMA
-    pixel = torch.arange(base, device=centre.device) + 0.5
+    pixel = torch.arange(base, device=center.device) + 0.5
     weights = torch.exp(-0.5 * ((pixel - at[..., None]) / sigma[:, None, None]) ** 2)
     return weights / weights.sum(-1, keepdim=True)
 
@@ -137,10 +137,10 @@ def _crop(
     fwhm = torch.hypot(shared, settings.beam * _uniform(n, 0, 1, like=sums) ** 2)
     operators = []
     for axis in (0, 1):
-        centre = focus[:, axis] + settings.wander * width * _uniform(n, -0.5, 0.5, like=sums)
-        centre = torch.minimum(torch.maximum(centre, width / 2), base - width / 2)
+        center = focus[:, axis] + settings.wander * width * _uniform(n, -0.5, 0.5, like=sums)
+        center = torch.minimum(torch.maximum(center, width / 2), base - width / 2)
         mirrored = width * (torch.randint(0, 2, (n,), device=sums.device) * 2 - 1)
-        operators.append(_operator(centre, mirrored, fwhm, (base, out)))
+        operators.append(_operator(center, mirrored, fwhm, (base, out)))
     view = operators[0][:, None] @ sums @ operators[1].mT[:, None]
     turned = torch.rand(n, 1, 1, 1, device=sums.device) < 0.5
     return torch.where(turned, view.mT, view)

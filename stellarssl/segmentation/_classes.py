@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 __all__ = ["by_column", "connected_pieces", "find_classes"]
 
 MOST_CLASSES = 8
-"""No more classes than this are tried: more cannot be told apart by their colours."""
+"""No more classes than this are tried: more cannot be told apart by their colors."""
 
 TOLERANCE = 0.125
 """How far pixels may be from the mean of their class, in units of the library's range."""
@@ -25,9 +25,9 @@ def find_classes(components: np.ndarray, n_classes: int | None, seed: int) -> np
         Shape (3, ny, nx), in units of the library's range; NaN where there is nothing.
     n_classes : int or None
         How many clusters, at most one per distinct pixel. None is the smallest number, up to 8, for
-        which pixels lie within an eighth of the library's range of their cluster's centre (root
+        which pixels lie within an eighth of the library's range of their cluster's center (root
         mean square of a component): this depends neither on the size of the map nor on how much
-        neighbouring pixels share.
+        neighboring pixels share.
     seed : int
         Of the first guesses.
 

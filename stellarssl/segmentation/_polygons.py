@@ -17,9 +17,9 @@ __all__ = ["crtf_text", "label_polygons", "label_regions", "label_rings"]
 def label_polygons(labels: np.ndarray) -> dict[int, np.ndarray]:
     """Trace each label's outline as one ring, its holes joined to it as keyholes.
 
-    The outline runs midway between the centres of the pixels inside and outside, and the doubled
-    cuts that join a hole to it run along pixel edges, so that no pixel centre is nearer to a ring
-    than a third of a pixel: which centres lie inside gives the label's pixels back.
+    The outline runs midway between the centers of the pixels inside and outside, and the doubled
+    cuts that join a hole to it run along pixel edges, so that no pixel center is nearer to a ring
+    than a third of a pixel: which centers lie inside gives the label's pixels back.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def label_rings(labels: np.ndarray) -> dict[int, list[np.ndarray]]:
     -------
     rings : dict of int to list of ndarray
         For each label the rim and then the holes, (n, 2) vertices ``x, y``, all of them midway
-        between two pixel centres; the rim runs one way round and the holes the other.
+        between two pixel centers; the rim runs one way round and the holes the other.
     """
     rings = {}
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -134,9 +134,9 @@ def crtf_text(regions: Regions) -> str:
 def _join(outer: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Cut from the outer ring to a hole and back, along pixel edges.
 
-    Vertices lie midway between two pixel centres, so one of their coordinates is a half-integer. A
+    Vertices lie midway between two pixel centers, so one of their coordinates is a half-integer. A
     cut that leaves the hole along a vertex's half-integer row and reaches the outer ring along a
-    vertex's half-integer column is half a pixel away from all centres.
+    vertex's half-integer column is half a pixel away from all centers.
     """
     row = np.flatnonzero(hole[:, 1] % 1 != 0)[0]
     columns = np.flatnonzero(outer[:, 0] % 1 != 0)

@@ -34,8 +34,8 @@ class Segmentation:
     Attributes
     ----------
     rgb : ndarray
-        float32 (ny, nx, 3), 0-1: the three components as colours, 0 being the 1st and 1 the 99th
-        percentile of the library, so that colours mean the same in every cube. White where
+        float32 (ny, nx, 3), 0-1: the three components as colors, 0 being the 1st and 1 the 99th
+        percentile of the library, so that colors mean the same in every cube. White where
         nothing is detected.
     labels : ndarray
         int32 (ny, nx): which segment each pixel belongs to, 0 is none. This is the record, from
@@ -47,7 +47,7 @@ class Segmentation:
         Celestial, that of the maps.
     table : `~astropy.table.QTable`
         A row per segment, largest first: ``id`` (its label, and its region's name), ``class_id`` (1
-        has the highest mean column), ``skycoord`` (column-weighted centre), ``n_pixels``,
+        has the highest mean column), ``skycoord`` (column-weighted center), ``n_pixels``,
         ``solid_angle``, ``area``, ``mean_n_h``, ``peak_n_h``, ``v_los`` and ``sigma_v`` of the
         summed line, ``gas_mass`` (1.4 m_p per hydrogen nucleus), and the mean ``component_1``,
         ``component_2`` and ``component_3``. Without a distance ``area`` and ``gas_mass`` are
@@ -67,7 +67,7 @@ class Segmentation:
         -------
         regions : `~regions.Regions`
             In the order of the table, the id in ``meta`` as ``text`` and ``label``. The pixel
-            centres inside are the segment's pixels, holes included: a doubled cut joins a hole to
+            centers inside are the segment's pixels, holes included: a doubled cut joins a hole to
             the rim.
         """
         return label_regions(self.labels, self.wcs)

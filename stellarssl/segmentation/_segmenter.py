@@ -117,7 +117,7 @@ class PCASegmenter:
         table = segment_table(labels, classes, components, maps, distance)
         table.meta |= self._record(maps, wcs, distance)
         del classes
-        return Segmentation(_colours(components), labels, components, maps.wcs, table)
+        return Segmentation(_colors(components), labels, components, maps.wcs, table)
 
     def _blended(
         self, maps: MomentMaps, distance: u.Quantity | None, *, progress: bool
@@ -180,7 +180,7 @@ def _on_map(components: np.ndarray, wcs: WCS, maps: MomentMaps) -> np.ndarray:
     return back
 
 
-def _colours(components: np.ndarray) -> np.ndarray:
+def _colors(components: np.ndarray) -> np.ndarray:
     """Show components as red, green and blue, white where there are none."""
     rgb = np.ascontiguousarray(components.transpose(1, 2, 0))
     np.fmin(rgb, 1, out=rgb)  # NaN too becomes 1

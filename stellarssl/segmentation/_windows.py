@@ -44,7 +44,7 @@ def blended_components(
     tokens : `~stellarssl.library.TokenStatistics`
         Of the same encoder.
     step : int
-        Between windows, in pixels; what it leaves over whole patches is by how much neighbouring
+        Between windows, in pixels; what it leaves over whole patches is by how much neighboring
         windows shift the patch grid.
     progress : bool, optional
         Whether a bar is shown.

@@ -10,7 +10,7 @@ from stellarssl.cubes._headers import parse_brightness
 from stellarssl.cubes._sources import check_hdu
 from stellarssl.moments._moments import as_efficiency
 from stellarssl.pipeline import Sources
-from stellarssl.survey._catalogue import digest
+from stellarssl.survey._catalog import digest
 from stellarssl.survey._models import Models
 from stellarssl.tracers import get_tracer
 
@@ -93,7 +93,7 @@ def asked_for(plain: dict, sources: Sources | None, models: Models) -> dict:
     plain : dict
         Of `spelled`.
     sources : `~stellarssl.pipeline.Sources` or None
-        The catalogue.
+        The catalog.
     models : `Models`
         Weights and library.
 
@@ -103,7 +103,7 @@ def asked_for(plain: dict, sources: Sources | None, models: Models) -> dict:
         One entry a thing.
     """
     return plain | {
-        "positions": None if sources is None else f"catalogue {digest(sources)[:12]}",
+        "positions": None if sources is None else f"catalog {digest(sources)[:12]}",
         "encoder": f"weights {models.encoder_sha256[:12]}",
         "library": f"library {models.library_sha256[:12]}",
         "stellarssl": version("stellarssl"),

@@ -11,7 +11,7 @@ import numpy as np
 from stellarssl._utils.exceptions import InputError, StellarSSLError
 from stellarssl.cubes import read_sky
 from stellarssl.pipeline import Sources
-from stellarssl.survey._catalogue import Catalogue, digest
+from stellarssl.survey._catalog import Catalog, digest
 from stellarssl.survey._models import Models
 from stellarssl.survey._records import checksum, stamp, write_json
 
@@ -151,7 +151,7 @@ def _free_name(file: str, taken: set[str]) -> str:
 
 
 def plan_cubes(
-    recipe: Recipe, folders: dict[str, str], catalogue: Catalogue | None
+    recipe: Recipe, folders: dict[str, str], catalog: Catalog | None
 ) -> dict[str, Job | StellarSSLError | None]:
     """Find out, from the headers alone, what is to be done for each cube.
 
@@ -161,7 +161,7 @@ def plan_cubes(
         What they share.
     folders : dict of str
         Of `settle`.
-    catalogue : `Catalogue` or None
+    catalog : `Catalog` or None
         The sources.
 
     Returns
@@ -173,17 +173,17 @@ def plan_cubes(
     jobs = {}
     for cube, folder in folders.items():
         try:
-            jobs[cube] = _job(recipe, cube, folder, catalogue)
+            jobs[cube] = _job(recipe, cube, folder, catalog)
         except StellarSSLError as error:
             jobs[cube] = error
     return jobs
 
 
-def _job(recipe: Recipe, cube: str, folder: str, catalogue: Catalogue | None) -> Job | None:
+def _job(recipe: Recipe, cube: str, folder: str, catalog: Catalog | None) -> Job | None:
     before = stamp(cube)
     sources = None
-    if catalogue is not None:
-        sources = catalogue.on(*read_sky(cube, hdu=recipe.options["hdu"]))
+    if catalog is not None:
+        sources = catalog.on(*read_sky(cube, hdu=recipe.options["hdu"]))
         if sources is None:
             return None
     told = None if sources is None else digest(sources)

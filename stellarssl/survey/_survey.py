@@ -17,7 +17,7 @@ from stellarssl.moments._plan import as_bytes, as_threads, available_memory
 from stellarssl.pipeline import read_sources
 from stellarssl.segmentation import PCASegmenter
 from stellarssl.survey._asked import asked_for, spelled
-from stellarssl.survey._catalogue import Catalogue
+from stellarssl.survey._catalog import Catalog
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
 from stellarssl.survey._lock import locked
 from stellarssl.survey._models import find_models, load_models
@@ -55,7 +55,7 @@ def run(  # noqa: PLR0913
     n_threads: int = 1,
     progress: bool = False,
 ) -> Table:
-    """Make all that can be made of many cubes, and one catalogue of the masses on them.
+    """Make all that can be made of many cubes, and one catalog of the masses on them.
 
     Each cube gets a folder of products in ``output``, with a ``done.json`` that is written last.
     The same call goes on where an earlier one was stopped; cubes may be added to it.
@@ -135,11 +135,11 @@ def run(  # noqa: PLR0913
     asked = asked_for(plain, sources, models)
     recipe = Recipe(output, options, asked, only_sources, n_classes, models)
     at_work = workers(parallel, models)
-    catalogue = None if sources is None else Catalogue(sources)
+    catalog = None if sources is None else Catalog(sources)
     with locked(output):
         folders = settle(recipe, cubes)
         clear_unfinished(output)
-        jobs = plan_cubes(recipe, folders, catalogue)
+        jobs = plan_cubes(recipe, folders, catalog)
         outcomes = {cube: _known(job) for cube, job in jobs.items()}
         todo = {cube: job for cube, job in jobs.items() if outcomes[cube] is None}
         for job in todo.values():

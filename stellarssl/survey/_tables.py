@@ -1,4 +1,4 @@
-"""One catalogue of all cubes."""
+"""One catalog of all cubes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,14 @@ __all__ = ["in_order", "merge_masses", "write_cubes"]
 
 
 def in_order(tables: Sequence[QTable], rows: Sequence[np.ndarray]) -> QTable:
-    """Stack tables and bring their rows into the order of the catalogue.
+    """Stack tables and bring their rows into the order of the catalog.
 
     Parameters
     ----------
     tables : sequence of `~astropy.table.QTable`
         Of `~stellarssl.estimate_mass`.
     rows : sequence of ndarray
-        Where in the catalogue each table's rows belong.
+        Where in the catalog each table's rows belong.
 
     Returns
     -------

@@ -34,14 +34,14 @@ def make_tiles(
 
     A tile pixel holds the mean of N_H, N_H v and N_H (v^2 + sigma^2) over its area, turned back
     into column, velocity and dispersion: flux is kept, and velocities that the tile does not
-    resolve show up as dispersion. Between its pixel centres the map is taken as bilinear.
+    resolve show up as dispersion. Between its pixel centers the map is taken as bilinear.
 
     Parameters
     ----------
     maps : `~stellarssl.moments.MomentMaps`
         With a tracer.
     positions : `~astropy.coordinates.SkyCoord`, optional
-        The centres, in any frame. Off the map, a tile has coverage zero. By default a grid over
+        The centers, in any frame. Off the map, a tile has coverage zero. By default a grid over
         the map, ``step`` apart.
     distance : `~astropy.units.Quantity` or str, optional
         One, or one per position; by default that of the maps.
@@ -50,7 +50,7 @@ def make_tiles(
     n_pixels : int, optional
         Pixels along a side, even.
     step : `~astropy.units.Quantity` or str, optional
-        Between the centres of the grid, a length; by default half the width. Only without
+        Between the centers of the grid, a length; by default half the width. Only without
         ``positions``.
     position_error : `~astropy.units.Quantity` or str, optional
         How far the source may be from its position, an angle or a length; one, or one per position.
@@ -184,7 +184,7 @@ def _sample(
     center, east, north = _axes(positions)
 
     def directions(tiles: np.ndarray, t: np.ndarray) -> SkyCoord:
-        """Gnomonic projection about each tile's own centre, inverted."""
+        """Gnomonic projection about each tile's own center, inverted."""
         offset = pixel[tiles, None] * t
         xyz = (
             center[:, tiles, None, None]

@@ -1,4 +1,4 @@
-"""Where the column peaks: candidates for embedded stars where no catalogue is at hand."""
+"""Where the column peaks: candidates for embedded stars where no catalog is at hand."""
 
 import warnings
 
@@ -21,7 +21,7 @@ __all__ = ["column_peaks", "peak_pixels"]
 _SMOOTHING = 3.0  # pixels: the accretion zone of the simulations' stars is 6 wide
 _SURROUNDINGS = 25.6  # pixels, 0.2 pc
 _CONTRAST = 0.2
-_EDGE = 6  # pixels from where the map ends that smoothing and a missing neighbour can mislead
+_EDGE = 6  # pixels from where the map ends that smoothing and a missing neighbor can mislead
 _FWHM = np.sqrt(8 * np.log(2))
 
 
@@ -37,7 +37,7 @@ def peak_pixels(
 ) -> np.ndarray:
     """Find the peaks of a column map on tile pixels.
 
-    The map is smoothed to 3 pixels. A peak is the highest of its eight neighbours and stands out
+    The map is smoothed to 3 pixels. A peak is the highest of its eight neighbors and stands out
     of its surroundings, the map smoothed to 25.6 pixels (0.2 pc, or twice ``min_separation`` if
     that is more), by 20 % of them and by ``min_snr`` errors. Of two that are closer than
     ``min_separation`` the higher is kept.

@@ -1,7 +1,7 @@
 """Means of a map over the pixels of another grid, many tiles at a time.
 
 A tile pixel holds the mean of the map over its area. The map is taken as bilinear between its
-pixel centres, and the mean over a tile pixel as that over k x k points, k being the number of map
+pixel centers, and the mean over a tile pixel as that over k x k points, k being the number of map
 pixels that a tile pixel is wide, rounded up: where the map is coarser, k is one and the value is
 that of `reproject.reproject_interp`; where it is finer, that of `reproject.reproject_exact`.
 """
@@ -20,7 +20,7 @@ __all__ = ["sample_tiles"]
 _N_NODES = 5
 _BINNED_FROM = 8  # map pixels per tile pixel above which the map is binned first
 _BATCH_POINTS = 2**18  # 15 MB of means where k is one
-# Tiles whose centres lie in a square of so many map pixels are worked on together, with the part of
+# Tiles whose centers lie in a square of so many map pixels are worked on together, with the part of
 # the map that they reach.
 _SQUARE = 512
 _ALL = (-np.inf, np.inf)
@@ -47,13 +47,13 @@ def _mean_over_pixels(fields, x, y, k, out):  # noqa: ANN001
 
 
 def _nodes(n_pixels: int) -> np.ndarray:
-    """Chebyshev nodes over a tile, in tile pixels from its centre."""
+    """Chebyshev nodes over a tile, in tile pixels from its center."""
     angle = np.pi * (2 * np.arange(_N_NODES) + 1) / (2 * _N_NODES)
     return -np.cos(angle) * n_pixels / 2
 
 
 def _points(n_pixels: int, k: int) -> np.ndarray:
-    """Centres of the k sub-pixels of each tile pixel, in tile pixels from the tile's centre."""
+    """Centers of the k sub-pixels of each tile pixel, in tile pixels from the tile's center."""
     return (np.arange(n_pixels * k) + 0.5) / k - n_pixels / 2
 
 
@@ -85,7 +85,7 @@ def _scale(xy: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _squares(tiles: np.ndarray, xy: np.ndarray) -> list[np.ndarray]:
-    """Group tiles by the square of the map that their centres lie in."""
+    """Group tiles by the square of the map that their centers lie in."""
     centers = xy[:, tiles, _N_NODES // 2, _N_NODES // 2]
     keys = np.unique(centers // _SQUARE, axis=1, return_inverse=True)[1].ravel()
     order = np.argsort(keys, kind="stable")
@@ -144,7 +144,7 @@ def sample_tiles(
         The map's, celestial.
     sky : callable
         ``sky(tiles, t)``: the positions of the points (t[j], t[i]) of the tiles with those indices,
-        t in tile pixels from the centre, x then y ascending with array index; shape (n, j, i).
+        t in tile pixels from the center, x then y ascending with array index; shape (n, j, i).
     n_tiles : int
         How many tiles there are.
     n_pixels : int

@@ -76,7 +76,7 @@ def tile_statistics(
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Measure the hand-made numbers of tiles.
 
-    In circles of 2, 4, 8, 16 and 32 pixels about the centre (of a tile of 64 pixels; in proportion
+    In circles of 2, 4, 8, 16 and 32 pixels about the center (of a tile of 64 pixels; in proportion
     for others): ``column_R``, log10 of the mean column; ``dispersion_R``, the column-weighted root
     mean square of ``sigma_v``; ``velocity_R``, the absolute column-weighted mean velocity relative
     to the tile's (absolute, because a mirrored sky holds the same stars); ``gradient_R``, the

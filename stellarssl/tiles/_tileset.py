@@ -91,7 +91,7 @@ class TileSet:
     id : `~numpy.ndarray`
         Shape (n,), str.
     skycoord : `~astropy.coordinates.SkyCoord`
-        Shape (n,), ICRS: the centres, corners shared by the four central pixels.
+        Shape (n,), ICRS: the centers, corners shared by the four central pixels.
     distance, position_error : `~astropy.units.Quantity`
         Shape (n,), pc; the error is zero where it is not known.
     v_los : `~astropy.units.Quantity`

@@ -184,7 +184,7 @@ def _as_factor(tracer: str) -> u.Quantity:
         raise InputError("tracer", rule, tracer) from error
 
 
-def _normalise(name: str) -> str:
+def _normalize(name: str) -> str:
     """Reduce a name to letters, digits and the charge: ``"C18O J=2-1"`` -> ``"c18o21"``."""
     name = re.sub(r"[^a-z0-9+]", "", name.lower().replace("j=", ""))
     name = re.sub(r"^n2h\+?p?", "n2h+", name)
@@ -197,8 +197,8 @@ def _find_line(tracer: str, rest: u.Quantity | None) -> Line | None:
     frequency = None if rest is None else rest.to_value(u.GHz)
     if tracer.strip().lower() == "auto":
         return _line_at(frequency)
-    key = _normalise(tracer)
-    named = [line for line in LINES if key in (_normalise(line.name), _molecule(line))]
+    key = _normalize(tracer)
+    named = [line for line in LINES if key in (_normalize(line.name), _molecule(line))]
     if not named or frequency is None:
         return named[0] if named else None
     for line in named:
@@ -209,7 +209,7 @@ def _find_line(tracer: str, rest: u.Quantity | None) -> Line | None:
 
 
 def _molecule(line: Line) -> str:
-    return _normalise(line.name.split("(")[0])
+    return _normalize(line.name.split("(")[0])
 
 
 def _matches(line: Line, frequency: float) -> bool:

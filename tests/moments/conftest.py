@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 
 
-def _header(shape, width, centre, beam):
+def _header(shape, width, center, beam):
     header = fits.Header()
     axes = (("RA---TAN", -0.01, 52.0, "deg"), ("DEC--TAN", 0.01, 30.0, "deg"))
-    axes += (("VRAD", 1e3 * width, 1e3 * centre, "m/s"),)
+    axes += (("VRAD", 1e3 * width, 1e3 * center, "m/s"),)
     for i, ((ctype, step, value, unit), n) in enumerate(zip(axes, shape[::-1], strict=True), 1):
         header[f"CTYPE{i}"], header[f"CDELT{i}"], header[f"CUNIT{i}"] = ctype, step, unit
         header[f"CRVAL{i}"], header[f"CRPIX{i}"] = value, (n + 1) // 2
@@ -20,10 +20,10 @@ def _header(shape, width, centre, beam):
 
 @pytest.fixture(scope="session")
 def make_hdu():
-    """Channels of ``width`` km/s (below zero: descending), ``centre`` in the middle."""
+    """Channels of ``width`` km/s (below zero: descending), ``center`` in the middle."""
 
-    def make(values, *, width=0.2, centre=0.0, beam=3.0, **cards):
-        header = _header(values.shape, width, centre, beam)
+    def make(values, *, width=0.2, center=0.0, beam=3.0, **cards):
+        header = _header(values.shape, width, center, beam)
         header.update(cards)
         return fits.PrimaryHDU(np.asarray(values, np.float32), header)
 
@@ -34,9 +34,9 @@ def make_hdu():
 def gaussian():
     """Gaussian lines; ``peak``, ``v`` and ``sigma`` are maps or numbers."""
 
-    def make(shape, *, peak, v, sigma, width=0.2, centre=0.0):
+    def make(shape, *, peak, v, sigma, width=0.2, center=0.0):
         n = shape[0]
-        axis = centre + width * (np.arange(n) + 1 - (n + 1) // 2)
+        axis = center + width * (np.arange(n) + 1 - (n + 1) // 2)
         line = np.exp(-((axis[:, None, None] - v) ** 2) / (2 * sigma**2))
         return np.broadcast_to(peak * line, shape).copy()
 

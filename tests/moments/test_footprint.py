@@ -110,7 +110,7 @@ def test_footprint_of_sources(make_hdu):
 
 
 def test_footprint_on_a_rotated_map(make_hdu):
-    """At 45 degrees a square's corners are 2^1/2 of its half side from the centre."""
+    """At 45 degrees a square's corners are 2^1/2 of its half side from the center."""
     hdu = make_hdu(np.ones((4, 200, 200), np.float32), beam=1.0)
     half = np.sqrt(0.5)
     hdu.header.update(PC1_1=half, PC1_2=-half, PC2_1=half, PC2_2=half)

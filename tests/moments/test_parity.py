@@ -44,7 +44,7 @@ def test_same_numbers_on_the_same_mask(cloud, rng, make_hdu, use_dask, width):
     mask = awkward_mask(cloud, rng)
     cloud[:, :, :3] = np.nan
     cloud[5:9, 20:30, 20:30] = np.nan
-    hdu = make_hdu(cloud, width=width, centre=12.0)
+    hdu = make_hdu(cloud, width=width, center=12.0)
     cube = SpectralCube.read(hdu, use_dask=use_dask).with_spectral_unit(KMS)
     mask_there = da.from_array(mask, chunks=(16, 20, 20)) if use_dask else mask
     maps = moment_maps(cube, mask=mask_there)
@@ -76,7 +76,7 @@ def test_sums_of_zero_and_below(make_hdu):
 
 def test_far_from_zero_velocity(cloud, rng, make_hdu):
     mask = cloud > 0.3
-    cube = SpectralCube.read(make_hdu(cloud, centre=250000.0)).with_spectral_unit(KMS)
+    cube = SpectralCube.read(make_hdu(cloud, center=250000.0)).with_spectral_unit(KMS)
     maps = moment_maps(cube, mask=mask, tracer=None)
     near = moment_maps(make_hdu(cloud), mask=mask, tracer=None)
     np.testing.assert_allclose(maps.sigma_v.value, near.sigma_v.value, rtol=1e-5, atol=1e-5)

@@ -44,7 +44,7 @@ def test_galactic_positions_stay_where_they_are():
 
 
 @pytest.mark.parametrize("name", ["stars.ecsv", "stars.fits", "stars.vot", "stars.csv"])
-def test_catalogue_files(tmp_path, name):
+def test_catalog_files(tmp_path, name):
     flat = Table({"id": ["IRS3", "C"], "ra": COORD.ra.deg, "dec": COORD.dec.deg})
     path = tmp_path / name
     flat.write(path, **({"format": "votable"} if name.endswith("vot") else {}))
@@ -92,7 +92,7 @@ def test_points_of_ds9(tmp_path):
 
 def test_refuses_files_it_cannot_read(tmp_path):
     (tmp_path / "notes.txt").write_text("some words, no table\n")
-    with pytest.raises(InputError, match=r"positions: must name a catalogue .*notes\.txt"):
+    with pytest.raises(InputError, match=r"positions: must name a catalog .*notes\.txt"):
         read_sources(tmp_path / "notes.txt")
     (tmp_path / "bad.reg").write_text("image; circle(1,2\n")
     with pytest.raises(InputError, match=r"positions: must"):
@@ -101,5 +101,5 @@ def test_refuses_files_it_cannot_read(tmp_path):
 
 def test_refuses_regions_of_pixels(tmp_path):
     Regions([CirclePixelRegion(PixCoord(3, 4), 2)]).write(tmp_path / "p.reg", format="ds9")
-    with pytest.raises(InputError, match="must hold sky regions with a centre"):
+    with pytest.raises(InputError, match="must hold sky regions with a center"):
         read_sources(tmp_path / "p.reg")

@@ -335,7 +335,7 @@ class TestImages:
         assert 0.2 < np.median(spread) < 0.8
 
     def test_velocity_and_dispersion_are_moments_of_the_color(self):
-        """Two overlapping streams of colour 0 and 1: dispersion high where both are, v between."""
+        """Two overlapping streams of color 0 and 1: dispersion high where both are, v between."""
         streams = tuple(
             FlameMap(
                 (0.0, 0.0, x, 0.0, 0.0, 0.0), (("gaussian_blur", 0.6, ()), ("linear", 1.0, ())),

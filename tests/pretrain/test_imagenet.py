@@ -1,4 +1,4 @@
-"""The recipe of views that DINO was published with, for colours."""
+"""The recipe of views that DINO was published with, for colors."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ PLAN = [(2, 32, (0.57, 1.0)), (3, 16, (0.22, 0.57))]
 
 
 def ramps(n=64, size=48):
-    """Images whose three colours are ramps in x, in y, and a constant."""
+    """Images whose three colors are ramps in x, in y, and a constant."""
     across = torch.linspace(0.2, 0.8, size).expand(size, size)
     return torch.stack((across, across.T, torch.full((size, size), 0.5))).expand(n, 3, size, size)
 
@@ -35,19 +35,19 @@ def test_the_seed_decides_and_every_image_has_its_own_draw():
 
 
 def test_probabilities():
-    """One of five is grey; half are mirrored, so that the ramp in x falls."""
+    """One of five is gray; half are mirrored, so that the ramp in x falls."""
     torch.manual_seed(1)
     large, _ = imagenet_views(ramps(400), [(2, 24, (0.6, 1.0)), (0, 16, (0.2, 0.5))])
-    grey = (large - large.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-4
-    assert grey.float().mean() == pytest.approx(0.2, abs=0.045)  # three standard errors
-    plain = large[:400][~grey[:400]]
+    gray = (large - large.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-4
+    assert gray.float().mean() == pytest.approx(0.2, abs=0.045)  # three standard errors
+    plain = large[:400][~gray[:400]]
     slope = plain[:, 0, :, -1].mean(1) - plain[:, 0, :, 0].mean(1)
     falling = (slope < 0).float().mean()  # hue jitter can turn it, rarely
     assert falling == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_second_view_alone_is_solarised():
-    """Without colour jitter, what lies above a half is turned over in one case of five."""
+    """Without color jitter, what lies above a half is turned over in one case of five."""
     torch.manual_seed(2)
     bright = torch.full((300, 3, 16, 16), 0.9)
     large, small = imagenet_views(bright, [(2, 16, (0.9, 1.0)), (1, 16, (0.9, 1.0))])

@@ -34,19 +34,19 @@ def loss(request):
     return module
 
 
-def target(loss, values, centre):
+def target(loss, values, center):
     if loss.balanced:
         return balanced_by_hand(values, TEACHER)
-    return softmax((values - centre) / TEACHER, axis=-1)
+    return softmax((values - center) / TEACHER, axis=-1)
 
 
 @pytest.mark.parametrize("loss", ["sinkhorn", "softmax"], indirect=True)
 def test_class_term(loss):
     """The mean of H(teacher view, student view) over all pairs of different views."""
     teacher, student = logits(2, N, seed=1), logits(5, N, seed=2)
-    centre = loss.dino.center.numpy()[0]
+    center = loss.dino.center.numpy()[0]
     pairs = [
-        -(target(loss, teacher[t], centre) * log_softmax(student[s] / STUDENT, -1)).sum(-1).mean()
+        -(target(loss, teacher[t], center) * log_softmax(student[s] / STUDENT, -1)).sum(-1).mean()
         for t in range(2)
         for s in range(5)
         if s != t
@@ -62,8 +62,8 @@ def test_patch_term(loss):
     mask = np.zeros((3, 2, 2), dtype=bool)
     mask[0, 0, 0] = mask[1, 0, 1] = mask[1, 1, 0] = mask[1, 1, 1] = True
     teacher, student = logits(4, seed=3), logits(4, seed=4)
-    centre = loss.ibot.center.value.numpy()
-    each = -(target(loss, teacher, centre) * log_softmax(student / STUDENT, -1)).sum(-1)
+    center = loss.ibot.center.value.numpy()
+    each = -(target(loss, teacher, center) * log_softmax(student / STUDENT, -1)).sum(-1)
     expected = (each[0] + each[1:].mean()) / 3
     found = loss.patch_term(*map(torch.from_numpy, (teacher, student, mask)), TEACHER)
     assert float(found) == pytest.approx(expected, abs=1e-6)
@@ -76,7 +76,7 @@ def test_nothing_masked_is_no_loss():
 
 
 def test_spread_term():
-    """Minus the mean log distance to the nearest neighbour on the sphere, each view alone."""
+    """Minus the mean log distance to the nearest neighbor on the sphere, each view alone."""
     tokens = np.random.default_rng(5).normal(size=(2, N, 4))
     expected = []
     for view in tokens / np.linalg.norm(tokens, axis=-1, keepdims=True):
@@ -93,7 +93,7 @@ def test_sharp_teachers_do_not_overflow():
     assert loss.class_term(teacher, torch.zeros(3, N, K), 0.02).isfinite()
 
 
-def test_the_running_centre_moves_with_softmax_only():
+def test_the_running_center_moves_with_softmax_only():
     for centring, moves in (("softmax", True), ("sinkhorn", False)):
         loss = DINOv2Loss(K, centring, STUDENT)
         teacher = torch.from_numpy(logits(2, N)).float()

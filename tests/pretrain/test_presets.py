@@ -14,7 +14,7 @@ def test_presets_are_whole(name):
 
 
 def test_the_published_run():
-    """ViT-L/16, 336 px, a million colour flames, batch 1024, 100 epochs of which 10 warm up."""
+    """ViT-L/16, 336 px, a million color flames, batch 1024, 100 epochs of which 10 warm up."""
     preset = read_preset("paper")
     assert (preset.network.patch_size, preset.network.width) == (16, 1024)
     assert (preset.network.image_size, preset.data.size, preset.data.kind) == (336, 336, "rgb")

@@ -32,7 +32,7 @@ from stellarssl.pretrain._probes import (
     Probes,
     amplitude_score,
     effective_rank,
-    neighbour_score,
+    neighbor_score,
 )
 from stellarssl.pretrain.fractals import ShardError
 
@@ -381,10 +381,10 @@ def test_effective_rank_by_hand():
                                                               - 0.25 * np.log(0.25)))  # fmt: skip
 
 
-def test_neighbour_score_by_hand():
+def test_neighbor_score_by_hand():
     first = np.array([[1.0, 0], [0, 1], [1, 1]])
     second = np.array([[2.0, 0.1], [0, 3], [1, 0]])
-    assert neighbour_score(first, second) == pytest.approx(1 / 3)
+    assert neighbor_score(first, second) == pytest.approx(1 / 3)
 
 
 def test_amplitude_score_knows_what_is_in_the_tokens():

@@ -210,7 +210,7 @@ def test_orientations_are_all_eight():
     assert len(seen) == 8
 
 
-def test_colours_are_cut_and_turned_only():
+def test_colors_are_cut_and_turned_only():
     flames = torch.rand(2, 3, 48, 48)
     views = make_views(flames, ViewSettings(), [(2, 32, (0.5, 1.0))], Scaling(kind="minmax"))
     assert views[0].shape == (4, 3, 32, 32)

@@ -146,7 +146,7 @@ def test_another_survey_in_the_same_folder(run, cubes, stars, tmp_path):
     message = r"output: holds a survey in which distance was 140.0 pc and is 150.0 pc: choose"
     with pytest.raises(InputError, match=message):
         run(these=cubes[:1], distance="150 pc")
-    with pytest.raises(InputError, match=r"positions was catalogue .* and is catalogue"):
+    with pytest.raises(InputError, match=r"positions was catalog .* and is catalog"):
         run(these=cubes[:1], distance="140 pc", positions=stars[:2])
     assert sorted((tmp_path / "out").rglob("*")) == before
 

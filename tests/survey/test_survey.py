@@ -17,7 +17,7 @@ from stellarssl._utils.provenance import file_sha256
 from stellarssl.cubes import read_cube, read_sky
 from stellarssl.pipeline import read_sources
 from stellarssl.survey import _stages
-from stellarssl.survey._catalogue import Catalogue
+from stellarssl.survey._catalog import Catalog
 
 STAGES = ("moments", "masses", "segments")
 
@@ -43,7 +43,7 @@ def _same_rows(found, expected):
         np.testing.assert_array_equal(found[name].filled(0), expected[name].filled(0))
 
 
-def test_each_cube_has_a_folder_and_the_catalogue_has_all(run, cubes, tmp_path, weigh, stars):
+def test_each_cube_has_a_folder_and_the_catalog_has_all(run, cubes, tmp_path, weigh, stars):
     table = run()
     assert list(table["folder"]) == ["near", "far", "group"]
     assert list(table["status"]) == ["ok"] * 3, list(table["reason"])
@@ -223,18 +223,18 @@ def test_sources_on_an_image_are_those_of_every_pixel(frame, dec):
     wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [0.05, dec], [15.5, 20.5], [-0.01, 0.01]
     shape = (40, 30)
     rng = np.random.default_rng(3)
-    centre = wcs.pixel_to_world(14.5, 19.5)
-    near = centre.directional_offset_by(
+    center = wcs.pixel_to_world(14.5, 19.5)
+    near = center.directional_offset_by(
         rng.uniform(0, 360, 3000) * u.deg, rng.uniform(0, 0.4, 3000) * u.deg
     )
     far = SkyCoord(rng.uniform(0, 360, 3000), rng.uniform(-90, 90, 3000), unit="deg")
     coord = SkyCoord(
         np.concatenate([near.icrs.ra, far.ra]), np.concatenate([near.icrs.dec, far.dec])
     )
-    found = Catalogue(read_sources(coord)).on(wcs, shape)
-    # every source by itself: nearer to some pixel's centre than pixels are wide, in x and in y
+    found = Catalog(read_sources(coord)).on(wcs, shape)
+    # every source by itself: nearer to some pixel's center than pixels are wide, in x and in y
     x, y = wcs.world_to_pixel(coord)
-    front = coord.separation(centre) < 1 * u.deg  # TAN shows the far side, too
+    front = coord.separation(center) < 1 * u.deg  # TAN shows the far side, too
     inside = front & (x > -0.5) & (x < 29.5) & (y > -0.5) & (y < 39.5)
     assert [int(name) - 1 for name in found.id] == list(np.flatnonzero(inside))
     assert 100 < len(found) < 3000
@@ -242,7 +242,7 @@ def test_sources_on_an_image_are_those_of_every_pixel(frame, dec):
 
 def test_no_source_on_an_image_is_none():
     wcs = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -0.01, "CDELT2": 0.01})
-    assert Catalogue(read_sources(SkyCoord(180 * u.deg, 0 * u.deg))).on(wcs, (4, 4)) is None
+    assert Catalog(read_sources(SkyCoord(180 * u.deg, 0 * u.deg))).on(wcs, (4, 4)) is None
 
 
 def test_the_sky_of_a_header_is_that_of_the_cube(cubes):

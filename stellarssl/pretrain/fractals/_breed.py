@@ -23,7 +23,7 @@ _Maps = tuple[FlameMap, ...]
 def random_maps(draws: Draws) -> tuple[_Maps, FlameMap | None]:
     """Draw two to eight maps, and a final one in 15 % of the cases.
 
-    Colours are spread evenly over the maps, give or take 0.1.
+    Colors are spread evenly over the maps, give or take 0.1.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def random_maps(draws: Draws) -> tuple[_Maps, FlameMap | None]:
     maps : tuple of FlameMap
         The system.
     final : FlameMap or None
-        It leaves colours alone.
+        It leaves colors alone.
     """
     n_maps = draws.integer(2, 8)
     maps = tuple(_random_map(draws, k / (n_maps - 1)) for k in range(n_maps))

@@ -79,7 +79,7 @@ def _stay(old_x, old_y, x, y):
 
 @njit(**_OPTIONS)
 def _apply_map(k, program, lanes, work, points, moved, low, high):
-    """Apply map ``k`` to some points: affine, the sum of its variations, post transform, colour."""
+    """Apply map ``k`` to some points: affine, the sum of its variations, post transform, color."""
     affine, post, has_post, color, first, address, n_uniforms, weight, parameters = program
     n = high - low
     x, y, old = points[0, low:high], points[1, low:high], points[2, low:high]

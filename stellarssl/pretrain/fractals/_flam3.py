@@ -193,7 +193,7 @@ def to_flam3(genomes: Iterable[FlameGenome]) -> str:
     Parameters
     ----------
     genomes : iterable of FlameGenome
-        Flames; one without a palette gets a grey one.
+        Flames; one without a palette gets a gray one.
 
     Returns
     -------

@@ -52,7 +52,7 @@ class FlameGenome:
     camera : Camera
         Used with ``frame="camera"``.
     palette : tuple of (float, float, float)
-        Red, green and blue, 0-1, in equal steps of the colour coordinate; empty for one that is
+        Red, green and blue, 0-1, in equal steps of the color coordinate; empty for one that is
         drawn from the seed.
 
     Examples
@@ -110,7 +110,7 @@ class FlameGenome:
         return cls(_breed.random_affine_maps(Draws(seed, index, attempt, 2)))
 
     def mutate(self, seed: int, *, strength: float = 0.2) -> "FlameGenome":
-        """Change one map: its affine part, a variation, its colour and weight, or its post.
+        """Change one map: its affine part, a variation, its color and weight, or its post.
 
         Parameters
         ----------

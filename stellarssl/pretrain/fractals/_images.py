@@ -85,7 +85,7 @@ def _densest(orbit, x0, y0, width):
 def _pick_frame(orbit: np.ndarray, draws: Draws, size: int, widths: tuple[float, ...]) -> Frame:
     """Choose what part of the plane is shown.
 
-    A flame's extent holds 94 % of its points in x and in y. Seven frames of ten are centred on the
+    A flame's extent holds 94 % of its points in x and in y. Seven frames of ten are centerd on the
     densest place, as tiles are on a protostar, the others on the middle; ``widths`` are the ranges
     of the frame's width in extents, in the one case and in the other.
     """
@@ -188,12 +188,12 @@ def play_flame(
     n_points : int
         Steps of the game.
     widths : tuple of 4 float, optional
-        Ranges of the frame's width, in extents of the flame, where it is centred on the densest
+        Ranges of the frame's width, in extents of the flame, where it is centerd on the densest
         place (seven of ten), and where on the middle.
     frame : Frame, optional
         What is shown, if it is not to be chosen.
     palette : ndarray of float, shape (n, 3), optional
-        Colours that are summed; without one the colour coordinate and its square are.
+        Colors that are summed; without one the color coordinate and its square are.
     hit : float, optional
         Share of the pixels that must be expected to be hit. A frame that is to be chosen is
         narrowed for it, at most six times by a quarter, and the game goes on until ``n_points``
@@ -249,7 +249,7 @@ def accumulate(
     Returns
     -------
     sums : ndarray of float, shape (3, size, size)
-        Counts, and sums of the colour coordinate and of its square; the first row is the lowest.
+        Counts, and sums of the color coordinate and of its square; the first row is the lowest.
     """
     program, cumulated = genome.program()
     points, lanes = new_pool(seed)

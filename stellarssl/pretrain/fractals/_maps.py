@@ -33,9 +33,9 @@ class FlameMap:
     variations : tuple of (str, float, tuple of float)
         Name, weight and parameters; parameters left out have their defaults.
     weight : float
-        Probability, up to normalisation.
+        Probability, up to normalization.
     color : float
-        What the colour coordinate is drawn to, 0-1.
+        What the color coordinate is drawn to, 0-1.
     color_speed : float
         How far it is drawn, 0-1.
     post : tuple of 6 float

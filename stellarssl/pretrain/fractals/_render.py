@@ -70,7 +70,7 @@ def render_flame(
     genome : FlameGenome
         The flame.
     kind : {"moments", "rgb"}, optional
-        Moments as a telescope would measure them, or colours.
+        Moments as a telescope would measure them, or colors.
     size : int, optional
         Pixels along a side; 96, or 336 for ``rgb``.
     n_points : int, optional

@@ -1,4 +1,4 @@
-"""Coloured images, as flame artists and the paper make them."""
+"""Colored images, as flame artists and the paper make them."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ _MIN_HIT = 0.8
 
 
 def _palette(genome: FlameGenome, draws: Draws) -> np.ndarray:
-    """Return 256 colours: the genome's, or steps between five to nine that are drawn."""
+    """Return 256 colors: the genome's, or steps between five to nine that are drawn."""
     drawn = draws.uniforms(draws.integer(5, 9), 3)
     knots = np.array(genome.palette) if genome.palette else drawn
     place = np.linspace(0, len(knots) - 1, _N_COLORS)
@@ -32,7 +32,7 @@ def rgb_image(
     adaptive: bool = False,
     gamma: float = 2.2,
 ) -> FlameImage:
-    """Render a flame in colour: brightness goes with the logarithm of the density.
+    """Render a flame in color: brightness goes with the logarithm of the density.
 
     Parameters
     ----------

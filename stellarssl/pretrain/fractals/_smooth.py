@@ -1,4 +1,4 @@
-"""Smoothing of sums: of counts, and of counts times colour."""
+"""Smoothing of sums: of counts, and of counts times color."""
 
 import numpy as np
 from numba import njit

@@ -10,13 +10,13 @@ from scipy.spatial import KDTree
 
 from stellarssl.pipeline import Sources
 
-__all__ = ["Catalogue", "digest"]
+__all__ = ["Catalog", "digest"]
 
 _EDGE_POINTS = 33
 _MARGIN = 1.02  # between the points of an edge the sky may bulge a little
 
 
-class Catalogue:
+class Catalog:
     """Sources in a tree on the unit sphere: a cube looks at those about it, not at a million.
 
     Parameters
@@ -42,7 +42,7 @@ class Catalogue:
         Returns
         -------
         sources : `~stellarssl.pipeline.Sources` or None
-            In the order of the catalogue; None if there are none.
+            In the order of the catalog; None if there are none.
         """
         near = self._near(wcs, shape)
         if near.size == 0:
