@@ -289,7 +289,7 @@ class Encoder:
         Returns
         -------
         features : `Features`
-            Blocks ``cls``, ``mean``, ``center``, ``ring1``, ``ring2``, ``ring3`` at each width.
+            Blocks ``cls``, ``mean``, ``centre``, ``ring1``, ``ring2``, ``ring3`` at each width.
 
         Raises
         ------

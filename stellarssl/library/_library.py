@@ -365,8 +365,8 @@ class ReferenceLibrary:
         Returns
         -------
         library : ReferenceLibrary
-            With new ``maps``, ``statistics``, ``features`` and ``observation``; labels and ``tokens``
-            as they were.
+            With new ``maps``, ``statistics``, ``features`` and ``observation``; labels and
+            ``tokens`` as they were.
 
         Raises
         ------
