@@ -43,7 +43,8 @@ def source_spectra(
     pixel has a spectrum, too: that of the pixels it crosses.
 
     The velocity of a source is that of the strongest peak of its innermost spectrum less the
-    background, smoothed to 0.5 km/s. Spectra are resampled to 0.125 km/s around it
+    background, smoothed to 0.5 km/s; if nothing rises above the background by three times the
+    error, that of the innermost spectrum itself. Spectra are resampled to 0.125 km/s around it
     with the flux conserved; cube channels wider than that are interpolated linearly.
 
     Only the voxels inside the bounding boxes of the outermost rings are read, boxes that

@@ -20,6 +20,9 @@ _COVERED = 0.5
 _NEAREST_BACKGROUND = 0.1 * u.pc
 """Mean radius below which a ring is too close to the source to be its background."""
 
+_FAINTEST = 1e-3
+"""Peak above the background, relative to that of the whole line, below which it is ignored."""
+
 
 class SourceLines:
     """Spectra of sources, filled in one by one.
@@ -73,18 +76,25 @@ class SourceLines:
         known = used[:, None] & (sums.area >= _COVERED * area[:, None]) & (sums.area > 0)
         mean = np.where(known, sums.total / np.where(known, sums.area, 1.0), np.nan)
         error = _ring_errors(weights, sums.noise() if noise is None else noise, beam, sums)
-        background = self.background_ring[i]
-        central = mean[0] - (mean[background] if background >= 0 else 0.0)
-        central_error = np.hypot(error[0], error[background] if background >= 0 else 0.0)
-        if not np.isfinite(central).any():
-            return
-        self.center[i], self.several_components[i], self.at_band_edge[i] = source_velocity(
-            self.velocity, central, central_error
-        )
+        self._set_velocity(i, mean, error)
         if np.isfinite(self.center[i]):
             self.spectra[i], self.error[i] = resample(
                 self.velocity, self.center[i], mean, error, len(self.offset)
             )
+
+    def _set_velocity(self, i: int, mean: np.ndarray, error: np.ndarray) -> None:
+        """Find the velocity above the background, or else that of the line as a whole."""
+        candidates = [(mean[0], error[0], 0.0)]
+        if (ring := self.background_ring[i]) >= 0:
+            # The difference of equal spectra is not zero, but rounding errors.
+            least = _FAINTEST * np.nanmax(mean[0], initial=0.0)
+            difference = mean[0] - mean[ring], np.hypot(error[0], error[ring]), least
+            candidates.insert(0, difference)
+        for spectrum, spectrum_error, least in candidates:
+            found = source_velocity(self.velocity, spectrum, spectrum_error, least)
+            if np.isfinite(found[0]):
+                self.center[i], self.several_components[i], self.at_band_edge[i] = found
+                return
 
     def result(
         self,
@@ -137,13 +147,15 @@ def _ring_errors(
 ) -> np.ndarray:
     """Compute the standard deviation of the mean brightness in each ring, shape (8,).
 
-    The noise of the pixels of one beam is taken as the same, that of different beams as
-    independent, so that the variance of a weighted mean of independent pixels grows by the
-    number of pixels per beam; it is never above that of a single pixel.
+    The pixels of one beam have the same noise, those of different beams independent noise, so
+    that the variance of the mean is that of a pixel over the number of beams in the ring (over
+    the number of pixels without a beam). It is never above that of a single pixel.
     """
     variance = np.broadcast_to(np.square(noise), weights.shape[1:])
-    total = np.maximum(weights.sum(axis=(1, 2)), 1e-300)
-    pixels_per_beam = max(beam / np.prod(sums.region.pixel), 1.0)
-    independent = (weights**2 * variance).sum(axis=(1, 2)) / total**2
-    single = (weights * variance).sum(axis=(1, 2)) / total
-    return np.sqrt(np.minimum(pixels_per_beam * independent, single))
+    total = weights.sum(axis=(1, 2))
+    total = np.where(total > 0, total, np.nan)
+    pixel = np.prod(sums.region.pixel)
+    single = (weights * variance).sum(axis=(1, 2))
+    pixels = (weights**2 * variance).sum(axis=(1, 2))
+    beams = pixels + max(beam - pixel, 0.0) * single
+    return np.sqrt(np.minimum(beams / total, single) / total)

@@ -36,7 +36,8 @@ class SourceSpectra:
         Shape (n,): index of the ring that is taken as background, the outermost that is at
         least half covered; -1 where its mean radius is below 0.1 pc, so that there is none.
     velocity : `~astropy.units.Quantity`
-        Shape (n,): velocity of the source [km/s]; NaN where there is no line or no data.
+        Shape (n,): velocity of the source [km/s]; NaN where no line is above three times the
+        error, or there are no data. Without a velocity there are no spectra.
     several_components : ndarray of bool
         Shape (n,): whether a second peak more than 1 km/s away is at least half as high.
     at_band_edge : ndarray of bool

@@ -20,6 +20,8 @@ WIDEST_CHANNEL = 1.0
 _SMOOTHING = 0.5  # km/s, FWHM
 _APART = 1.0  # km/s
 _EDGE = 1.0  # km/s
+_DETECTED = 3.0  # errors
+_SECOND = 4.0  # errors; noise in a band of 100 channels reaches 4 in one spectrum of 500
 
 
 def channel_offsets(half_width: float) -> np.ndarray:
@@ -40,7 +42,7 @@ def channel_offsets(half_width: float) -> np.ndarray:
 
 
 def source_velocity(
-    velocity: np.ndarray, spectrum: np.ndarray, error: float
+    velocity: np.ndarray, spectrum: np.ndarray, error: float, least: float = 0.0
 ) -> tuple[float, bool, bool]:
     """Find the velocity of a source from its spectrum.
 
@@ -52,27 +54,28 @@ def source_velocity(
         Brightness [K]; NaN where there are no data.
     error : float
         Standard deviation of a channel of the spectrum [K].
+    least : float, optional
+        Brightness that the peak must exceed in any case [K].
 
     Returns
     -------
     velocity : float
         Center of the strongest peak of the spectrum smoothed to 0.5 km/s (FWHM, a Gaussian; wider
         channels are not smoothed), from a parabola through three channels [km/s]. NaN if
-        no smoothed value is above zero.
+        the peak is not above three times the error of the smoothed spectrum and ``least``.
     several_components : bool
-        Whether a second peak, more than 1 km/s away, is at least half as high and stands
-        out by more than three times the error of the smoothed spectrum.
+        Whether a second peak, more than 1 km/s away, is at least half as high, and higher than
+        four times the error of the smoothed spectrum.
     at_band_edge : bool
         Whether there are data for less than 1 km/s on one side of the source.
     """
     smooth, smooth_error = _smoothed(velocity, spectrum, error)
     top = int(np.argmax(smooth))
-    if not smooth[top] > 0:
+    if not smooth[top] > max(_DETECTED * smooth_error, least):
         return np.nan, False, False
     step = velocity[1] - velocity[0]
     center = velocity[top] + step * _vertex(smooth, top)
-    least = max(3 * smooth_error, 1e-6 * smooth[top])
-    peaks, _ = signal.find_peaks(smooth, height=smooth[top] / 2, prominence=least)
+    peaks, _ = signal.find_peaks(smooth, height=max(smooth[top] / 2, _SECOND * smooth_error))
     several = bool((np.abs(velocity[peaks] - center) > _APART).any())
     band = velocity[np.isfinite(spectrum)]
     room = min(center - band.min(), band.max() - center) + abs(step) / 2
