@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import stellarssl
-from stellarssl._utils.exceptions import InputError, StellarSSLError, StellarSSLWarning
+from stellarssl.exceptions import InputError, StellarSSLError, StellarSSLWarning
 
 __all__ = ["main"]
 

@@ -19,12 +19,12 @@ from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.encoder import Encoder
+from stellarssl.exceptions import InputError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import MassEstimator
 from stellarssl.pretrain._probes import amplitude_score

@@ -14,8 +14,8 @@ import numpy as np
 from astropy.wcs.utils import proj_plane_pixel_area
 from scipy.ndimage import gaussian_filter
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tracers import Tracer, radiation_contrast
 

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from scipy import ndimage
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
 from stellarssl.segmentation import Segmentation, label_rings
 

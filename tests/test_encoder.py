@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from stellarssl._utils.exceptions import InputError, OutputExistsError
 from stellarssl.encoder import DEFAULT_ENCODER, Encoder, EncoderSpec, Scaling, _weights
 from stellarssl.encoder._backends import _StepwiseBlock, faster_dtype, fastest_forward, forwards
+from stellarssl.exceptions import InputError, OutputExistsError
 
 
 def make_maps(n=3, seed=0):

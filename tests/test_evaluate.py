@@ -7,7 +7,6 @@ import pytest
 from astropy.config.paths import set_temp_cache
 from sklearn.neighbors import KNeighborsRegressor
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl.encoder import Scaling
 from stellarssl.evaluate import (
     SPLITS,
@@ -17,6 +16,7 @@ from stellarssl.evaluate import (
     score,
     write_evaluation,
 )
+from stellarssl.exceptions import InputError
 from stellarssl.masses import MassEstimator
 
 

@@ -7,8 +7,8 @@ from astropy.config import set_temp_cache
 from astropy.io import fits
 from sklearn.decomposition import PCA
 
-from stellarssl._utils.exceptions import EncoderMismatchError, InputError, OutputExistsError
 from stellarssl.encoder import Encoder
+from stellarssl.exceptions import EncoderMismatchError, InputError, OutputExistsError
 from stellarssl.library import DEFAULT_BLOCKS, ReferenceLibrary, _cache
 from stellarssl.library import _library as library_module
 from stellarssl.library._tokens import off_center, token_statistics

@@ -15,9 +15,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from stellarssl._utils.exceptions import EncoderMismatchError, InputError, OutputExistsError
 from stellarssl._utils.flags import flag_bit
 from stellarssl.encoder import Encoder, Features
+from stellarssl.exceptions import EncoderMismatchError, InputError, OutputExistsError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import (
     MassEstimator,

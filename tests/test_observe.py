@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from numpy.testing import assert_allclose
 from radio_beam import Beam
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments import MomentMaps
 from stellarssl.observe import Observation, observe_cube, observe_maps
 from stellarssl.tracers import get_tracer

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from matplotlib.patches import PathPatch, Polygon
 from radio_beam import Beam
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
 from stellarssl.plots import plot_comparison, plot_masses, plot_moments, plot_segments
 from stellarssl.segmentation import Segmentation

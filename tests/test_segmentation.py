@@ -15,7 +15,8 @@ from radio_beam import Beam
 from regions import PixCoord, PolygonPixelRegion, Regions
 from scipy import ndimage
 
-from stellarssl._utils.exceptions import (
+from stellarssl.encoder import Encoder
+from stellarssl.exceptions import (
     EncoderMismatchError,
     InputError,
     MissingInputError,
@@ -23,7 +24,6 @@ from stellarssl._utils.exceptions import (
     OutputExistsError,
     StellarSSLWarning,
 )
-from stellarssl.encoder import Encoder
 from stellarssl.library import TokenStatistics
 from stellarssl.moments import MomentMaps, moment_maps
 from stellarssl.segmentation import (

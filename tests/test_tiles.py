@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from radio_beam import Beam
 from reproject import reproject_exact, reproject_interp
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles import (
     _grid,

@@ -4,7 +4,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.tracers import (
     N_H_PER_W_UNIT,
     TRACERS,

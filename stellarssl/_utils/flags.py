@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 
 __all__ = ["FLAGS", "Flag", "flag_bit", "flag_words", "masking_bits"]
 

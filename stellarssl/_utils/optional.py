@@ -4,7 +4,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-from stellarssl._utils.exceptions import MissingDependencyError
+from stellarssl.exceptions import MissingDependencyError
 
 __all__ = ["require"]
 
@@ -36,7 +36,7 @@ def require(module: str, extra: str, *packages: str) -> ModuleType:
     >>> require("stellarssl._utils.flags", "pretrain", "no_such_package")
     Traceback (most recent call last):
     ...
-    stellarssl._utils.exceptions.MissingDependencyError: no_such_package is not installed: ...
+    stellarssl.exceptions.MissingDependencyError: no_such_package is not installed: ...
     """
     missing = [name for name in packages if find_spec(name) is None]
     if missing:

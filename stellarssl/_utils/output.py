@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stellarssl._utils.exceptions import OutputError, OutputExistsError, StellarSSLError
+from stellarssl.exceptions import OutputError, OutputExistsError, StellarSSLError
 
 __all__ = ["atomic_path"]
 

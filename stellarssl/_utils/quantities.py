@@ -3,7 +3,7 @@
 import astropy.units as u
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 
 __all__ = ["as_quantity", "as_range"]
 

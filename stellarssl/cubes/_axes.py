@@ -9,7 +9,7 @@ from astropy.constants import c
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning, WcsError
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 
 __all__ = ["CONVENTIONS", "Axes", "channel_velocities", "read_axes"]
 

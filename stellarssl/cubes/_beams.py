@@ -7,9 +7,9 @@ from radio_beam import Beam, Beams
 from radio_beam.beam import NoBeamException
 from radio_beam.utils import BeamError
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.cubes._headers import header_number, spelled_unit
+from stellarssl.exceptions import InputError
 
 __all__ = ["as_beam", "beam_table", "common_beam", "header_beam"]
 

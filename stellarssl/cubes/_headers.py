@@ -8,7 +8,7 @@ import numpy as np
 from astropy.constants import c
 from astropy.io import fits
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 
 __all__ = [
     "header_distance",

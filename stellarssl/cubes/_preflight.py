@@ -7,11 +7,11 @@ import numpy as np
 from astropy.wcs.utils import proj_plane_pixel_scales
 from radio_beam import Beam
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl.cubes._cube import Cube
 from stellarssl.cubes._read import Options, assemble, missing_error, open_with_options
 from stellarssl.cubes._sample import quick_noise, sample_values
 from stellarssl.cubes._sources import Source
+from stellarssl.exceptions import InputError
 from stellarssl.tracers import Tracer, get_tracer
 
 __all__ = ["preflight"]

@@ -7,7 +7,6 @@ import astropy.units as u
 import numpy as np
 from radio_beam import Beam, Beams
 
-from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl._utils.quantities import as_quantity
 from stellarssl._utils.stages import stage
 from stellarssl.cubes._axes import channel_velocities
@@ -21,6 +20,7 @@ from stellarssl.cubes._headers import (
 )
 from stellarssl.cubes._sample import sample_values
 from stellarssl.cubes._sources import Source, open_source
+from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl.tracers import Tracer, tracer_frequency
 
 __all__ = ["Options", "assemble", "missing_error", "open_with_options", "read_cube"]

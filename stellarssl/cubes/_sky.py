@@ -8,10 +8,10 @@ from pathlib import Path
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl.cubes._axes import read_axes
 from stellarssl.cubes._headers import repair_header
 from stellarssl.cubes._sources import open_source, pick_hdu
+from stellarssl.exceptions import InputError
 
 __all__ = ["read_sky"]
 

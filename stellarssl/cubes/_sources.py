@@ -15,10 +15,10 @@ from spectral_cube.dask_spectral_cube import DaskSpectralCubeMixin
 from spectral_cube.spectral_cube import BaseSpectralCube
 from spectral_cube.utils import NoBeamError
 
-from stellarssl._utils.exceptions import ChangedInputError, InputError
 from stellarssl.cubes._axes import Axes, read_axes
 from stellarssl.cubes._beams import beam_table, header_beam
 from stellarssl.cubes._headers import repair_header
+from stellarssl.exceptions import ChangedInputError, InputError
 
 __all__ = ["ScaledArray", "Source", "check_hdu", "open_source", "pick_hdu"]
 

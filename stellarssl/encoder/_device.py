@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 
 __all__ = ["DTYPES", "fastest_dtype", "find_device", "has_bfloat16_unit"]
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl._utils.stages import stage
@@ -19,6 +18,7 @@ from stellarssl.encoder._device import DTYPES, find_device
 from stellarssl.encoder._features import Features, block_slices, pool_tokens
 from stellarssl.encoder._spec import EncoderSpec, build_model, weights_sha256
 from stellarssl.encoder._weights import SHIPPED, fetch_weights, read_weights
+from stellarssl.exceptions import InputError
 
 __all__ = ["DEFAULT_ENCODER", "Encoder"]
 
@@ -134,7 +134,7 @@ class Encoder:
         >>> Encoder.from_pretrained("resnet_of_nowhere")
         Traceback (most recent call last):
         ...
-        stellarssl._utils.exceptions.InputError: name_or_path: must be a shipped name ...
+        stellarssl.exceptions.InputError: name_or_path: must be a shipped name ...
         """
         name = os.fspath(name_or_path or DEFAULT_ENCODER)
         shipped = SHIPPED / f"{name}.safetensors"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 import timm
 import torch
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 
 __all__ = ["EncoderSpec", "Scaling", "build_model", "weights_sha256"]
 

@@ -7,8 +7,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from timm.models.vision_transformer import VisionTransformer
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl.encoder._spec import EncoderSpec, build_model, weights_sha256
+from stellarssl.exceptions import InputError
 
 __all__ = ["SHIPPED", "fetch_weights", "read_weights"]
 

@@ -6,8 +6,8 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.quantities import as_quantity
+from stellarssl.exceptions import InputError
 
 __all__ = ["N_PIXELS", "labelled", "stacked"]
 

@@ -10,9 +10,9 @@ from astropy.io import fits
 from astropy.table import QTable
 from astropy.utils.exceptions import AstropyWarning
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl.encoder import Features
+from stellarssl.exceptions import InputError
 from stellarssl.library._tokens import TokenStatistics
 from stellarssl.tiles import TileStatistics
 

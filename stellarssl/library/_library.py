@@ -12,9 +12,9 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
-from stellarssl._utils.exceptions import EncoderMismatchError, InputError
 from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder, Features
+from stellarssl.exceptions import EncoderMismatchError, InputError
 from stellarssl.library import _cache, _io
 from stellarssl.library._inputs import N_PIXELS, labelled, stacked
 from stellarssl.library._tokens import TokenStatistics, token_statistics

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.masses._neighbors import SAME, nearest_groups, neighbor_weights
 
 __all__ = ["N_COMPONENTS", "N_NEIGHBORS", "MassEstimator"]

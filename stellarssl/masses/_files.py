@@ -9,8 +9,8 @@ from astropy.io.votable import from_table
 from astropy.io.votable.tree import Param
 from astropy.table import QTable
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
+from stellarssl.exceptions import InputError
 
 __all__ = ["write_table"]
 

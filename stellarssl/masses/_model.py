@@ -7,8 +7,8 @@ import astropy.units as u
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl.encoder import Features
+from stellarssl.exceptions import InputError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS, MassEstimator
 from stellarssl.tiles import TileStatistics

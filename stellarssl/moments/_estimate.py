@@ -7,7 +7,7 @@ import astropy.units as u
 import numpy as np
 from scipy import ndimage
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.moments._noise import (
     N_LAGS,
     SAMPLE,

@@ -10,8 +10,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from radio_beam import Beam
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
+from stellarssl.exceptions import InputError
 from stellarssl.tracers import Tracer
 
 __all__ = ["read_maps", "write_maps"]

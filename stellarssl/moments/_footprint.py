@@ -5,9 +5,9 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.cubes import Cube, read_cube
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments._view import compiled
 
 __all__ = ["beam_pixels", "source_footprint"]

@@ -9,9 +9,9 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 from radio_beam import Beam
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments._fits import read_maps, write_maps
 from stellarssl.tracers import N_H_PER_W_UNIT, Tracer
 

@@ -6,11 +6,11 @@ from astropy.constants import k_B
 from astropy.wcs import WCS
 from radio_beam import Beam
 
-from stellarssl._utils.exceptions import InputError, MissingInputError, NoSignalError
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity, as_range
 from stellarssl._utils.stages import stage
 from stellarssl.cubes import Cube, read_cube
+from stellarssl.exceptions import InputError, MissingInputError, NoSignalError
 from stellarssl.moments._estimate import Noise, find_noise, noise_array
 from stellarssl.moments._footprint import beam_pixels
 from stellarssl.moments._maps import MomentMaps

@@ -10,9 +10,9 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.progress import progress
 from stellarssl._utils.quantities import as_quantity
+from stellarssl.exceptions import InputError
 
 __all__ = [
     "Block",

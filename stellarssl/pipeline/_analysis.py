@@ -8,8 +8,8 @@ import astropy.units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 
-from stellarssl._utils.exceptions import InputError, StellarSSLError
 from stellarssl.encoder import Encoder
+from stellarssl.exceptions import InputError, StellarSSLError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.moments import MomentMaps, moment_maps
 from stellarssl.pipeline._masses import as_maps, estimate_mass, write_masses

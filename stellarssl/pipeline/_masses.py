@@ -10,10 +10,10 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table, vstack
 from radio_beam import Beam
 
-from stellarssl._utils.exceptions import InputError, NoSignalError
 from stellarssl._utils.flags import flag_bit
 from stellarssl.cubes import Cube, read_cube
 from stellarssl.encoder import Encoder
+from stellarssl.exceptions import InputError, NoSignalError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import mass_table, write_table
 from stellarssl.moments import MomentMaps, moment_maps

@@ -11,7 +11,7 @@ from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
 from regions import Regions
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 
 __all__ = ["Sources", "read_sources"]
 

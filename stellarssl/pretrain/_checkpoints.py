@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from stellarssl._utils.exceptions import InputError, OutputError, StellarSSLError
 from stellarssl._utils.output import atomic_path
+from stellarssl.exceptions import InputError, OutputError, StellarSSLError
 from stellarssl.pretrain._presets import Preset
 
 __all__ = ["RunError", "WholeCheckpoints", "batches_seen", "read_checkpoint"]

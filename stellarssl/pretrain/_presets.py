@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.pretrain._views import ViewSettings
 
 __all__ = ["PRESETS", "Preset", "Stage", "preset_from_dict", "read_preset"]

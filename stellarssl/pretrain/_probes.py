@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from stellarssl._utils.exceptions import StellarSSLError
+from stellarssl.exceptions import StellarSSLError
 
 __all__ = [
     "CollapseError",

@@ -9,7 +9,7 @@ from contourpy import FillType, contour_generator
 from regions import PolygonSkyRegion, RegionMeta, Regions
 from scipy import ndimage
 
-from stellarssl._utils.exceptions import StellarSSLWarning
+from stellarssl.exceptions import StellarSSLWarning
 
 __all__ = ["crtf_text", "label_polygons", "label_regions", "label_rings"]
 

@@ -11,8 +11,8 @@ from astropy.wcs import WCS
 from matplotlib.image import imsave
 from regions import Regions
 
-from stellarssl._utils.exceptions import InputError, OutputExistsError
 from stellarssl._utils.output import atomic_path
+from stellarssl.exceptions import InputError, OutputExistsError
 from stellarssl.segmentation._polygons import crtf_text, label_regions
 
 __all__ = ["Segmentation"]

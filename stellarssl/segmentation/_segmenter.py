@@ -8,11 +8,11 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import pixel_to_pixel, proj_plane_pixel_area
 from scipy import ndimage
 
-from stellarssl._utils.exceptions import EncoderMismatchError, InputError
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity
 from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder
+from stellarssl.exceptions import EncoderMismatchError, InputError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.moments import MomentMaps
 from stellarssl.segmentation._classes import by_column, connected_pieces, find_classes

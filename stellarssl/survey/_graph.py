@@ -3,8 +3,8 @@
 from collections.abc import Callable, Generator, Hashable, Iterator
 from dataclasses import dataclass, field
 
-from stellarssl._utils.exceptions import StellarSSLError
 from stellarssl._utils.provenance import provenance
+from stellarssl.exceptions import StellarSSLError
 from stellarssl.survey._parallel import Failure, Here
 from stellarssl.survey._plan import Job, Recipe
 from stellarssl.survey._records import is_output, read_record, write_json

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.survey._records import storing
 
 __all__ = ["locked"]

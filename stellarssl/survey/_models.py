@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
 from stellarssl.encoder import Encoder, Features
+from stellarssl.exceptions import InputError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.observe import Observation
 from stellarssl.survey._records import checksum, storing

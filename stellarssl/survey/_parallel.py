@@ -5,8 +5,8 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.optional import require
+from stellarssl.exceptions import InputError
 from stellarssl.survey._models import Models
 
 __all__ = ["Failure", "Here", "workers"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError, StellarSSLError
 from stellarssl.cubes import read_sky
+from stellarssl.exceptions import InputError, StellarSSLError
 from stellarssl.pipeline import Sources
 from stellarssl.survey._catalog import Catalog, digest
 from stellarssl.survey._models import Models

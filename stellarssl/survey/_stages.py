@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
-from stellarssl._utils.exceptions import (
+from stellarssl.cubes import read_cube
+from stellarssl.exceptions import (
     InputError,
     MissingInputError,
     OutputError,
     StellarSSLError,
 )
-from stellarssl.cubes import read_cube
 from stellarssl.moments import MomentMaps, moment_maps, source_footprint
 from stellarssl.observe import Observation
 from stellarssl.pipeline import estimate_mass, group_by_observation, segment, write_masses

@@ -12,7 +12,7 @@ from astropy.table import Table
 from radio_beam import Beam
 from tqdm import tqdm
 
-from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl.exceptions import InputError, StellarSSLError
 from stellarssl.moments._plan import as_bytes, as_threads, available_memory
 from stellarssl.pipeline import read_sources
 from stellarssl.segmentation import PCASegmenter

@@ -6,9 +6,9 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import ICRS, CartesianRepresentation, SkyCoord
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
 from stellarssl._utils.stages import stage
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles._fields import physical_maps, summable_fields
 from stellarssl.tiles._grid import north_up_grid

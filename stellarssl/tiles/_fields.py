@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import astropy.units as u
 import numpy as np
 
-from stellarssl._utils.exceptions import MissingInputError
+from stellarssl.exceptions import MissingInputError
 from stellarssl.moments import MomentMaps
 
 __all__ = ["Fields", "Sampled", "physical_maps", "summable_fields"]

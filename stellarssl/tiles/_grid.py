@@ -9,9 +9,9 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 from reproject.mosaicking import find_optimal_celestial_wcs
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.quantities import as_quantity
 from stellarssl._utils.stages import stage
+from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles._fields import Fields, physical_maps, summable_fields
 from stellarssl.tiles._sampling import sample_tiles

@@ -10,8 +10,8 @@ from photutils.utils.exceptions import NoDetectionsWarning
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.spatial import cKDTree
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.quantities import as_quantity
+from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles._cut import resolve_distance
 from stellarssl.tiles._grid import tile_grid

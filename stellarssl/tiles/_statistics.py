@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 
 __all__ = ["APERTURES", "TileStatistics", "tile_statistics"]
 

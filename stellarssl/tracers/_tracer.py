@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import astropy.units as u
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.quantities import as_quantity
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.tracers._lines import LINES, TRACERS, Line
 from stellarssl.tracers._lte import BACKGROUND, N_H_PER_W_UNIT, lte_column
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl.cubes import preflight, read_cube
 from stellarssl.cubes._sample import quick_noise, sample_values
+from stellarssl.exceptions import InputError
 
 
 def refused(report):

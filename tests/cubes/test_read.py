@@ -13,8 +13,8 @@ from radio_beam import Beam, Beams
 from radio_beam.utils import BeamError
 from spectral_cube import BooleanArrayMask, FunctionMask, SpectralCube
 
-from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl.cubes import Cube, read_cube
+from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
 
 from .conftest import REST, SHAPE, make_header
 

@@ -7,8 +7,8 @@ from astropy.coordinates import SkyCoord
 from numpy.testing import assert_allclose, assert_array_equal
 from spectral_cube import SpectralCube
 
-from stellarssl._utils.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl.cubes import preflight, read_cube
+from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl.tracers import get_tracer
 
 L1448 = {"unit": "K (Ta*)", "beam": "46 arcsec", "rest_value": "110.201354 GHz"}

@@ -9,8 +9,8 @@ import pytest
 from astropy.io import fits
 from numpy.testing import assert_allclose
 
-from stellarssl._utils.exceptions import InputError, StellarSSLWarning
 from stellarssl.cubes import read_cube
+from stellarssl.exceptions import InputError, StellarSSLWarning
 
 from .conftest import REST, SHAPE, make_header
 

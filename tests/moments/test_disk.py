@@ -10,8 +10,8 @@ import pytest
 from astropy.io import fits
 
 from stellarssl import moment_maps, read_cube
-from stellarssl._utils.exceptions import ChangedInputError, OutputError
 from stellarssl.cli import main
+from stellarssl.exceptions import ChangedInputError, OutputError
 from stellarssl.moments import _pass, _voxels
 from stellarssl.moments._voxels import Voxels
 

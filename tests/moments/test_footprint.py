@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
 from stellarssl import moment_maps, moment_plan, read_cube, source_footprint
-from stellarssl._utils.exceptions import InputError, MissingInputError
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments._plan import runs
 
 

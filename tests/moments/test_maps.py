@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from radio_beam import Beam
 
 from stellarssl import MomentMaps, moment_maps
-from stellarssl._utils.exceptions import InputError, MissingInputError, OutputExistsError
+from stellarssl.exceptions import InputError, MissingInputError, OutputExistsError
 
 KMS = u.km / u.s
 

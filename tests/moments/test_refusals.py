@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from stellarssl import moment_maps
 from stellarssl._utils import compiled
-from stellarssl._utils.exceptions import InputError, MissingInputError, NoSignalError
+from stellarssl.exceptions import InputError, MissingInputError, NoSignalError
 from stellarssl.moments import _voxels
 from stellarssl.moments._plan import available_memory, make_plan
 

@@ -9,8 +9,8 @@ from astropy.table import QTable
 from astropy.utils.masked import Masked
 
 import stellarssl
-from stellarssl._utils.exceptions import InputError, MissingInputError, OutputExistsError
 from stellarssl._utils.flags import flag_bit
+from stellarssl.exceptions import InputError, MissingInputError, OutputExistsError
 from stellarssl.pipeline import analyze, compare, demo_files, estimate_mass, segment
 
 

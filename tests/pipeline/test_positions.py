@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 from regions import CirclePixelRegion, CircleSkyRegion, PixCoord, PointSkyRegion, Regions
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.pipeline import read_sources
 
 COORD = SkyCoord([51.40, 51.41] * u.deg, [30.75, 30.73] * u.deg)

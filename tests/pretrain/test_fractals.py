@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.pretrain.fractals import (
     KINDS,
     VARIATIONS,

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from stellarssl._utils.exceptions import InputError, StellarSSLWarning
+from stellarssl.exceptions import InputError, StellarSSLWarning
 from stellarssl.pretrain.fractals import FlameDataset, ShardError, _shards, render_shards
 
 OPTIONS = {"kind": "fbm", "size": 16}

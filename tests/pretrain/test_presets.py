@@ -2,7 +2,7 @@
 
 import pytest
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.pretrain import PRESETS, read_preset
 
 

@@ -16,8 +16,8 @@ pytest.importorskip("lightning")
 
 from torch.utils.data import DataLoader, get_worker_info
 
-from stellarssl._utils.exceptions import InputError, MissingDependencyError, OutputExistsError
 from stellarssl.encoder import Encoder
+from stellarssl.exceptions import InputError, MissingDependencyError, OutputExistsError
 from stellarssl.pretrain import (
     Hardware,
     _module,

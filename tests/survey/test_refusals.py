@@ -17,8 +17,8 @@ from distributed import Client, LocalCluster
 
 from stellarssl import survey
 from stellarssl._utils import optional
-from stellarssl._utils.exceptions import InputError, MissingDependencyError, OutputError
 from stellarssl.cli import main
+from stellarssl.exceptions import InputError, MissingDependencyError, OutputError
 from stellarssl.survey import _stages
 from stellarssl.survey._lock import locked
 from stellarssl.survey._models import find_models, load_models

@@ -12,9 +12,9 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS
 
 import stellarssl
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.provenance import file_sha256
 from stellarssl.cubes import read_cube, read_sky
+from stellarssl.exceptions import InputError
 from stellarssl.pipeline import read_sources
 from stellarssl.survey import _stages
 from stellarssl.survey._catalog import Catalog

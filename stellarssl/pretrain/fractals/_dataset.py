@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.pretrain.fractals._render import check_options, render_indexed
 from stellarssl.pretrain.fractals._shards import open_shards
 

@@ -6,8 +6,8 @@ from math import pi
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from stellarssl._utils.exceptions import InputError, MissingInputError
 from stellarssl._utils.output import atomic_path
+from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.pretrain.fractals._genome import Camera, FlameGenome
 from stellarssl.pretrain.fractals._maps import IDENTITY, FlameMap
 from stellarssl.pretrain.fractals._math import cos, sin

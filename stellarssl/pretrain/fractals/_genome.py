@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError
 from stellarssl._utils.output import atomic_path
+from stellarssl.exceptions import InputError
 from stellarssl.pretrain.fractals import _breed
 from stellarssl.pretrain.fractals._blocks import N_PARAMETERS, block_address
 from stellarssl.pretrain.fractals._draws import Draws

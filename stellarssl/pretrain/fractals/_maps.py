@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from stellarssl._utils.exceptions import InputError
+from stellarssl.exceptions import InputError
 from stellarssl.pretrain.fractals._variations import VARIATIONS
 
 __all__ = ["IDENTITY", "FlameMap"]

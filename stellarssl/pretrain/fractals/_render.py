@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from stellarssl._utils.exceptions import InputError, StellarSSLError
+from stellarssl.exceptions import InputError, StellarSSLError
 from stellarssl.pretrain.fractals._draws import Draws
 from stellarssl.pretrain.fractals._genome import FlameGenome
 from stellarssl.pretrain.fractals._images import FlameImage, RejectedError, camera_frame

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stellarssl._utils.exceptions import InputError, StellarSSLError, StellarSSLWarning
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl._utils.provenance import file_sha256
+from stellarssl.exceptions import InputError, StellarSSLError, StellarSSLWarning
 from stellarssl.pretrain.fractals._render import check_options, render_indexed
 
 __all__ = ["OFFSETS", "RENDERER", "ShardError", "open_shards", "read_manifest", "render_shards"]
