@@ -12,9 +12,9 @@ from stellarssl.exceptions import InputError, MissingInputError
 
 
 def test_a_tile_is_half_a_parsec_wide():
-    assert TILE_WIDTH == 0.5 * u.pc
+    assert 0.5 * u.pc == TILE_WIDTH
     assert TILE_PIXELS == 64
-    assert TILE_PIXEL == 0.0078125 * u.pc  # 1/128: exact in binary
+    assert 0.0078125 * u.pc == TILE_PIXEL  # 1/128: exact in binary
 
 
 def test_the_beam_width_is_the_geometric_mean_of_its_axes():

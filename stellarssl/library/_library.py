@@ -44,9 +44,9 @@ class ReferenceLibrary:
         star or of the starless clump, which no split may part; ``clump``, the name of all that
         shares gas with it; ``output``, ``time``, ``axis``; ``mass`` of the sink (NaN without a
         star) and its ``age``; ``has_star``; ``depth`` of the gas along the line of sight;
-        ``from_peak``, whether the tile is centerd on a column peak; ``gas_mass`` in the tile.
+        ``from_peak``, whether the tile is centered on a column peak; ``gas_mass`` in the tile.
     maps : ndarray
-        float32 (n, 3, 64, 64), tiles of 0.5 pc centerd on the star: log10 N_H [cm^-2], v_los
+        float32 (n, 3, 64, 64), tiles of 0.5 pc centered on the star: log10 N_H [cm^-2], v_los
         relative to the tile's column-weighted mean and sigma_v [km/s].
     statistics : `~stellarssl.tiles.TileStatistics`
         The maps' hand-made numbers.
@@ -179,7 +179,7 @@ class ReferenceLibrary:
         Parameters
         ----------
         n_h : `~astropy.units.Quantity`
-            Columns of hydrogen nuclei, shape (n, 64, 64): tiles of 0.5 pc centerd on a star, or on
+            Columns of hydrogen nuclei, shape (n, 64, 64): tiles of 0.5 pc centered on a star, or on
             a column peak without one.
         v_los, sigma_v : `~astropy.units.Quantity`
             Column-weighted mean and standard deviation of the velocity along the line of sight,
