@@ -16,8 +16,8 @@ from stellarssl.cubes import Cube, ReadKeywords, ReadOptions
 from stellarssl.cubes._headers import parse_brightness
 from stellarssl.cubes._read import open_cube
 from stellarssl.exceptions import InputError
-from stellarssl.moments._plan import as_bytes, as_threads
 from stellarssl.moments.arrays import check_flags, check_noise
+from stellarssl.moments.blocks import as_bytes, as_threads
 from stellarssl.tracers import Tracer, get_tracer, tracer_frequency
 from stellarssl.tracers._tracer import as_abundance
 

@@ -15,7 +15,7 @@ from stellarssl.exceptions import (
     UnknownLineError,
 )
 from stellarssl.moments import _voxels
-from stellarssl.moments._plan import available_memory, make_plan
+from stellarssl.moments.blocks import available_memory, make_plan
 
 
 def refuse(hdu, match, error=InputError, **options):

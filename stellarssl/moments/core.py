@@ -14,12 +14,12 @@ from stellarssl._utils.stages import stage
 from stellarssl.cubes import Cube
 from stellarssl.exceptions import InputError, MissingInputError, NoSignalError, StellarSSLWarning
 from stellarssl.moments._estimate import Noise, find_noise, noise_array
-from stellarssl.moments._footprint import beam_pixels
-from stellarssl.moments._maps import MomentMaps
 from stellarssl.moments._pass import Result, measure
-from stellarssl.moments._plan import Plan, make_plan
 from stellarssl.moments._voxels import Voxels
 from stellarssl.moments.arrays import as_footprint, as_mask, noise_quantity
+from stellarssl.moments.blocks import Plan, make_plan
+from stellarssl.moments.footprint import beam_pixels
+from stellarssl.moments.maps import MomentMaps
 from stellarssl.moments.options import MomentKeywords, MomentOptions, as_efficiency
 from stellarssl.tracers import Tracer, get_tracer
 
