@@ -31,7 +31,6 @@ _BRIGHT = 1e4  # K; thermal lines stay below, masers and wrong units do not
 _FAST = 1000  # km/s
 
 
-@stage("cube")
 @accepts(ReadOptions)
 def read_cube(cube: object, **options: Unpack[ReadKeywords]) -> Cube:
     """Open a radio cube without reading, converting or convolving it as a whole.
@@ -76,6 +75,7 @@ def read_cube(cube: object, **options: Unpack[ReadKeywords]) -> Cube:
     return open_cube(cube, ReadOptions(**options))
 
 
+@stage("cube")
 def open_cube(cube: object, options: ReadOptions, *, line: u.Quantity | None = None) -> Cube:
     """Open a cube with a set of options.
 
