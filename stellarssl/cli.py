@@ -104,7 +104,7 @@ def _segment(options: argparse.Namespace) -> int:
 
 def _analyze(options: argparse.Namespace) -> int:
     analysis = stellarssl.analyze(
-        _maps_at_least(options),
+        _maps(options),
         options.positions,
         n_classes=options.n_classes,
         progress=options.progress,
@@ -183,9 +183,14 @@ def _pretrain(options: argparse.Namespace) -> int:
         return 0
     if options.output is None:
         raise InputError("output", "must be given, unless with --dry-run")
-    names = ("data", "start", "max_steps", "max_hours", "n_workers", "accelerator", "devices",
-             "n_nodes", "precision", "tensorboard", "progress")  # fmt: skip
-    print(stellarssl.pretrain.train(options.preset, options.output, **_named(options, *names)))
+    names = ("n_workers", "accelerator", "devices", "n_nodes", "precision")
+    hardware = stellarssl.pretrain.Hardware(**_named(options, *names))
+    names = ("data", "start", "max_steps", "max_hours", "tensorboard", "progress")
+    print(
+        stellarssl.pretrain.train(
+            options.preset, options.output, hardware=hardware, **_named(options, *names)
+        )
+    )
     return 0
 
 
@@ -225,17 +230,6 @@ def _measuring(options: argparse.Namespace) -> dict[str, object]:
 
 def _maps(options: argparse.Namespace) -> "stellarssl.MomentMaps":
     return stellarssl.moment_maps(options.cube, **_measuring(options))
-
-
-def _maps_at_least(options: argparse.Namespace) -> "stellarssl.MomentMaps":
-    """Make the maps, without a column where the line is not known."""
-    try:
-        return _maps(options)
-    except InputError as error:
-        if error.parameter != "tracer" or options.tracer != "auto":
-            raise
-        options.tracer = None
-        return _maps(options)
 
 
 def _output(options: argparse.Namespace) -> Path:
@@ -313,7 +307,9 @@ def _add_pretraining(verbs: "argparse._SubParsersAction", quiet: argparse.Argume
     words.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
     words.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs, or processes")
     words.add_argument("--nodes", type=int, default=1, dest="n_nodes", metavar="N", help="machines")
-    words.add_argument("--precision", metavar="P", help="32-true or bf16-mixed; else by trial")
+    words.add_argument(
+        "--precision", metavar="P", help="32-true or bf16-mixed (default: as the device allows)"
+    )
     words.add_argument(
         "--tensorboard",
         action=argparse.BooleanOptionalAction,
