@@ -6,13 +6,16 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 
+from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl._utils.provenance import provenance
-from stellarssl._utils.quantities import as_quantity, as_range
+from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl._utils.stages import stage
 from stellarssl.cubes import read_cube
-from stellarssl.exceptions import InputError, MissingInputError
+from stellarssl.exceptions import InputError
+from stellarssl.moments.blocks import as_bytes
+from stellarssl.moments.options import as_efficiency
 from stellarssl.spectra.lines import SourceLines
-from stellarssl.spectra.rings import TILE_PIXEL, Region, locate
+from stellarssl.spectra.rings import Region, locate
 from stellarssl.spectra.source_spectra import SourceSpectra
 from stellarssl.spectra.sums import RingSums, read_sums
 from stellarssl.spectra.velocity import CHANNEL, WIDEST_CHANNEL
@@ -28,12 +31,11 @@ def source_spectra(
     positions: SkyCoord,
     *,
     distance: u.Quantity | str | None = None,
-    velocity_range: u.Quantity | str | None = None,
     half_width: u.Quantity | str = 6 * _KMS,
     noise: u.Quantity | str | None = None,
     efficiency: float = 1.0,
     ids: Sequence[str] | None = None,
-    memory_limit: u.Quantity | str = "1 GB",
+    memory_limit: u.Quantity | str | int | None = None,
 ) -> SourceSpectra:
     """Measure mean spectra in eight rings around sources, against physical radius.
 
@@ -53,27 +55,27 @@ def source_spectra(
     Parameters
     ----------
     cube : path-like, HDU, SpectralCube or `~stellarssl.Cube`
-        Cube of a spectral line, as `~stellarssl.read_cube` takes it.
+        Cube of a spectral line. A `~stellarssl.Cube` may complete its header and pick one of
+        several lines, such as ``read_cube(path, velocity_range="-12 -5 km/s")``.
     positions : `~astropy.coordinates.SkyCoord`
         Positions of the sources, in any frame. A source off the map has NaN spectra.
     distance : `~astropy.units.Quantity` or str, optional
         Distance of all sources, or one per source; by default that of the cube.
-    velocity_range : `~astropy.units.Quantity` or str, optional
-        Two velocities; channels whose centers lie outside are not used. It picks one of several
-        lines in the band, such as the isolated component of N2H+.
     half_width : `~astropy.units.Quantity` or str, optional
         Half the width of the resampled spectra, a multiple of 0.25 km/s: 6 km/s by default;
         3.5 km/s suits the isolated component of N2H+ (1-0).
     noise : `~astropy.units.Quantity` or str, optional
-        Standard deviation of a voxel [K] on the scale of the cube: a number or a map (y, x)
+        Standard deviation of a voxel [K], on the scale of the spectra: a number or a map (y, x)
         such as ``MomentMaps.noise``. By default it is measured around each source, from values
         below zero in channels without lines.
     efficiency : float, optional
-        Ratio of T_A* to T_mb, by which brightness and noise are divided; 1 by default.
+        Main-beam efficiency, T_A* over T_mb, by which the cube is divided. By default the
+        spectra have the temperature scale of the cube.
     ids : sequence of str, optional
         Names of the sources; by default they are numbered from 1.
-    memory_limit : `~astropy.units.Quantity` or str, optional
-        Memory that blocks of the cube and sums may take; 1 GB by default.
+    memory_limit : `~astropy.units.Quantity`, str or int, optional
+        Memory that blocks of the cube and sums may take, such as ``"4 GB"`` or a number of bytes;
+        a quarter of the free memory by default.
 
     Returns
     -------
@@ -100,20 +102,18 @@ def source_spectra(
     cube = read_cube(cube)
     positions = _check_positions(positions)
     n = len(positions)
-    distance = _check_distance(cube.distance if distance is None else distance, n)
-    channels = _channels(cube.velocity, velocity_range)
+    distance = _one_each(as_distance(distance, cube.distance), n)
     _check_width(cube.channel_width.value)
     half_width = _check_half_width(half_width)
-    efficiency = _check_efficiency(efficiency)
+    efficiency = as_efficiency(efficiency)
     noise = _check_noise(noise, cube.shape[1:])
     beam = 0 * u.sr if cube.beam is None else cube.beam.sr
-    beam = (beam.to_value(u.rad**2) * (distance / TILE_PIXEL).value ** 2).tolist()
-    limit = as_quantity("memory_limit", memory_limit, u.byte, scalar=True).value
-    lines = SourceLines(n, cube.velocity[channels], half_width)
-    for i, sums in read_sums(cube, locate(cube, positions, distance), channels, limit):
+    beam = beam.to_value(u.rad**2) * (distance / TILE_PIXEL).value ** 2
+    lines = SourceLines(n, cube.velocity[cube.channels], half_width)
+    regions = locate(cube, positions, distance)
+    factor = cube.kelvin_factor / efficiency
+    for i, sums in read_sums(cube, regions, factor, as_bytes(memory_limit)):
         lines.add(i, sums, beam[i], _noise_of(noise, sums.region))
-    lines.spectra /= efficiency
-    lines.error /= efficiency
     meta = {"source": cube.source, "efficiency": efficiency} | _velocity_meta(cube)
     return lines.result(ids=ids, skycoord=positions, distance=distance, meta=provenance() | meta)
 
@@ -203,27 +203,12 @@ def _check_positions(positions: SkyCoord) -> SkyCoord:
     return SkyCoord(icrs.ra, icrs.dec, frame="icrs")
 
 
-def _check_distance(distance: object, n: int) -> u.Quantity:
-    distance = as_quantity("distance", distance, u.pc)
-    if distance is None:
-        raise MissingInputError("distance", "must be given, such as '140 pc': radii are physical")
-    if distance.size not in (1, n):
-        raise InputError("distance", f"must be one value or {n}, one per position", distance.shape)
+def _one_each(distance: u.Quantity, n: int) -> u.Quantity:
+    if distance.shape not in ((), (1,), (n,)):
+        raise InputError(
+            "distance", f"must be one value, or one for each of {n} positions", distance.shape
+        )
     return np.broadcast_to(distance.reshape(-1), n, subok=True)
-
-
-def _channels(velocity: np.ndarray, velocity_range: object) -> slice:
-    """Return the channels whose centers lie in the range."""
-    limits = as_range("velocity_range", velocity_range, _KMS)
-    if limits is None:
-        return slice(0, len(velocity))
-    low, high = limits.value
-    inside = np.flatnonzero((velocity >= low) & (velocity <= high))
-    if inside.size < 2:
-        band = f"{velocity.min():.5g} to {velocity.max():.5g} km/s"
-        rule = f"must contain at least two channel centers of the band, {band}"
-        raise InputError("velocity_range", rule, str(velocity_range))
-    return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
 def _check_width(width: float) -> None:
@@ -245,14 +230,6 @@ def _check_half_width(half_width: object) -> float:
     if abs(pairs - round(pairs)) > 1e-6 or round(pairs) < 1:
         raise InputError("half_width", f"must be a multiple of {2 * CHANNEL} km/s", half_width)
     return float(value)
-
-
-def _check_efficiency(efficiency: float) -> float:
-    if isinstance(efficiency, bool) or not isinstance(efficiency, (int, float, np.floating)):
-        raise InputError("efficiency", "must be a number, T_A* over T_mb", efficiency)
-    if not 0 < efficiency <= 1:
-        raise InputError("efficiency", "must be above 0 and at most 1", efficiency)
-    return float(efficiency)
 
 
 def _check_noise(noise: object, shape: tuple[int, int]) -> np.ndarray | None:

@@ -10,9 +10,10 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import QTable
 
+from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl._utils.output import atomic_path
 from stellarssl.exceptions import InputError
-from stellarssl.spectra.rings import RING_EDGES, TILE_PIXEL
+from stellarssl.spectra.rings import RING_EDGES
 
 __all__ = ["read_spectra", "write_spectra"]
 

@@ -6,12 +6,10 @@ import astropy.units as u
 import numpy as np
 from photutils.geometry import circular_overlap_grid
 
+from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl.cubes import Cube
 
-__all__ = ["RING_EDGES", "TILE_PIXEL", "Region", "locate", "ring_areas", "ring_radii"]
-
-TILE_PIXEL = 0.5 * u.pc / 64
-"""Side of a tile pixel, 0.0078125 pc: the unit of `RING_EDGES`."""
+__all__ = ["RING_EDGES", "Region", "locate", "ring_areas", "ring_radii"]
 
 RING_EDGES = (0.0, 1.5, 3.0, 5.0, 8.0, 12.0, 16.0, 22.0, 30.0)
 """Radii that bound the eight rings, in tile pixels; the innermost ring is a disc."""

@@ -87,8 +87,7 @@ class SourceSpectra:
     @property
     def background(self) -> u.Quantity:
         """Background spectrum of each source, shape (n, v); zero where there is none."""
-        chosen = self._background_of(self.spectra)
-        return np.where((self.background_ring < 0)[:, None], 0 * u.K, chosen)
+        return self._of_background(self.spectra)
 
     @property
     def subtracted(self) -> u.Quantity:
@@ -103,9 +102,7 @@ class SourceSpectra:
     @property
     def subtracted_error(self) -> u.Quantity:
         """Standard deviation of ``subtracted``, shape (n, 8, v); the rings are independent."""
-        chosen = self._background_of(self.error)
-        extra = np.where((self.background_ring < 0)[:, None], 0 * u.K, chosen)
-        error = np.hypot(self.error, extra[:, None])
+        error = np.hypot(self.error, self._of_background(self.error)[:, None])
         error[self._is_background()] = np.nan
         return error
 
@@ -121,8 +118,10 @@ class SourceSpectra:
         with np.errstate(divide="ignore", invalid="ignore"):
             return center[each] / error[each]
 
-    def _background_of(self, values: u.Quantity) -> u.Quantity:
-        return values[np.arange(len(self)), self.background_ring]
+    def _of_background(self, values: u.Quantity) -> u.Quantity:
+        chosen = values[np.arange(len(self)), self.background_ring]
+        chosen[self.background_ring < 0] = 0 * u.K
+        return chosen
 
     def _is_background(self) -> np.ndarray:
         return np.arange(self.spectra.shape[1]) == self.background_ring[:, None]

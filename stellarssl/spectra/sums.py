@@ -99,7 +99,7 @@ class RingSums:
 
 
 def read_sums(
-    cube: Cube, regions: list[Region], channels: slice, memory_limit: float
+    cube: Cube, regions: list[Region], factor: np.ndarray, memory_limit: float
 ) -> Iterator[tuple[int, RingSums]]:
     """Read the boxes of all sources and sum over their rings.
 
@@ -112,8 +112,8 @@ def read_sums(
         Cube that is read.
     regions : list of `Region`
         One per source.
-    channels : slice
-        Channels that are read.
+    factor : ndarray of float64
+        Shape (v,): factor from stored values to brightness temperatures [K].
     memory_limit : float
         Bytes that blocks and sums may take at once.
 
@@ -129,7 +129,7 @@ def read_sums(
     InputError
         If not even one channel of a group fits into the memory limit.
     """
-    n_channels = channels.stop - channels.start
+    n_channels = cube.channels.stop - cube.channels.start
     largest = max((region.shape[0] * region.shape[1] for region in regions), default=0)
     each = 16 * (_N_RINGS + 2) * n_channels + largest  # bytes of the sums of one source
     at_once = max(int(memory_limit / 2 // each), 1)
@@ -137,13 +137,13 @@ def read_sums(
         for start in range(0, len(group), at_once):
             members = group[start : start + at_once]
             sums = [RingSums.empty(regions[i], n_channels) for i in members]
-            _add_group(sums, cube, channels, memory_limit / 2)
+            _add_group(sums, cube, factor, memory_limit / 2)
             yield from zip(members, sums, strict=True)
 
 
-def _add_group(sums: list[RingSums], cube: Cube, channels: slice, memory: float) -> None:
+def _add_group(sums: list[RingSums], cube: Cube, factor: np.ndarray, memory: float) -> None:
     """Read the common box of some sources and add it to their sums."""
-    regions = [each.region for each in sums]
+    channels, regions = cube.channels, [each.region for each in sums]
     rows, columns = (
         slice(min(side.start for side in sides), max(side.stop for side in sides))
         for sides in ([r.rows for r in regions], [r.columns for r in regions])
@@ -152,7 +152,6 @@ def _add_group(sums: list[RingSums], cube: Cube, channels: slice, memory: float)
     for start in range(channels.start, channels.stop, step):
         stored = slice(start, min(start + step, channels.stop))
         block = _read(cube, stored, rows, columns)
-        factor = cube.kelvin_factor[stored, None, None]
         for each in sums:
             own_rows, own_columns = each.region.rows, each.region.columns
             box = block[
@@ -161,7 +160,7 @@ def _add_group(sums: list[RingSums], cube: Cube, channels: slice, memory: float)
                 own_columns.start - columns.start : own_columns.stop - columns.start,
             ]
             part = slice(stored.start - channels.start, stored.stop - channels.start)
-            each.add(part, box.astype(np.float64) * factor)
+            each.add(part, box * factor[stored, None, None])
 
 
 def _groups(regions: list[Region], chunk_rows: int) -> Iterator[list[int]]:

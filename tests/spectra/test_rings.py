@@ -67,7 +67,7 @@ def test_a_ring_narrower_than_a_pixel_has_the_spectrum_of_the_pixels_it_crosses(
     top = np.nanmax(got.spectra[0].value, axis=-1)
     assert top[0] / top[-1] == pytest.approx(5, rel=1e-6)
     assert top[2] / top[-1] == pytest.approx(5, rel=1e-6)
-    # The disc of radius 8 contains the bright pixel, that of radius 5 touches its sides from within.
+    # The disc of radius 8 contains the bright pixel; that of radius 5 touches its sides.
     share = (10**2 - 25 * np.pi) / (np.pi * (8**2 - 5**2))
     assert top[3] / top[-1] == pytest.approx(1 + 4 * share, rel=1e-5)
 
