@@ -8,7 +8,7 @@ from astropy.io import fits
 from stellarssl import moment_maps
 from stellarssl._utils import compiled
 from stellarssl.exceptions import InputError, MissingInputError, NoSignalError
-from stellarssl.moments import _voxels
+from stellarssl.moments import core
 from stellarssl.moments.blocks import available_memory, make_plan
 
 
@@ -135,7 +135,7 @@ def test_a_broken_block_is_not_swallowed(cloud, make_hdu, monkeypatch):
     def fail(*_):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(_voxels, "view_of", fail)
+    monkeypatch.setattr(core, "read_block", fail)
     with pytest.raises(OSError, match="the disk is gone"):
         moment_maps(make_hdu(cloud))
 
