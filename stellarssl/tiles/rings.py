@@ -155,8 +155,8 @@ def ring_statistics(
 
     - ``relative column``, ``relative peak``: log10 of the mean and of the highest column, relative
       to the outermost ring in use [dex]; for the outermost ring itself only the peak;
-    - ``column contrast``, ``dispersion contrast``: difference of log10 of the mean column and of the
-      dispersion within lines between two neighboring rings, outer minus inner [dex];
+    - ``column contrast``, ``dispersion contrast``: difference of log10 of the mean column, and of
+      the dispersion within lines, between neighboring rings, outer minus inner [dex];
     - ``dispersion within lines``, ``dispersion between lines``: root of the mean of sigma_v^2, and
       standard deviation of v_los [km/s];
     - ``velocity offset``: absolute difference of the mean velocity from the innermost ring in use
@@ -209,28 +209,31 @@ def _rings_between(inner: float, outer: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _geometry() -> tuple[np.ndarray, np.ndarray]:
-    """Compute which pixels are in which ring, and exp(i phi) and exp(2i phi) there.
-
-    Returns
-    -------
-    members : `~numpy.ndarray`
-        Float64, shape (n_rings, n_pixels): 1 in the ring and 0 elsewhere.
-    waves : `~numpy.ndarray`
-        Complex, shape (2, n_rings, n_pixels).
-    """
-    axis = np.arange(TILE_PIXELS) - (TILE_PIXELS - 1) / 2
-    y, x = (a.ravel() for a in np.meshgrid(axis, axis, indexing="ij"))
+def _members() -> np.ndarray:
+    """Tell which pixels are in which ring: 1 or 0, shape (n_rings, n_pixels)."""
+    y, x = _offsets()
     ring = np.digitize(np.hypot(x, y), RING_EDGES) - 1
-    members = (ring == np.arange(len(RING_EDGES) - 1)[:, None]).astype(np.float64)
-    phase = np.exp(1j * np.arctan2(y, x))
-    return members, np.stack([phase * members, phase**2 * members])
+    return (ring == np.arange(len(RING_EDGES) - 1)[:, None]).astype(np.float64)
+
+
+@lru_cache(maxsize=1)
+def _modes() -> np.ndarray:
+    """Give cos and sin of m phi, m = 1 and 2, in each ring; shape (2, 2, n_rings, n_pixels)."""
+    y, x = _offsets()
+    angles = np.outer([1, 2], np.arctan2(y, x))
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)[:, :, None] * _members()
+
+
+def _offsets() -> np.ndarray:
+    """Give the offsets (y, x) of the pixels from the center of a tile, shape (2, n_pixels)."""
+    axis = np.arange(TILE_PIXELS) - (TILE_PIXELS - 1) / 2
+    return np.array(np.meshgrid(axis, axis, indexing="ij")).reshape(2, -1)
 
 
 def _in_use(covered: np.ndarray) -> np.ndarray:
     """Tell which rings (n, n_rings) are covered well enough to be measured."""
-    members, _ = _geometry()
-    return covered.reshape(len(covered), -1) @ members.T >= _COVERED * members.sum(axis=1)
+    members = _members()
+    return covered.reshape(-1, TILE_PIXELS**2) @ members.T >= _COVERED * members.sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -255,27 +258,29 @@ class _Sums:
 
 def _ring_sums(maps: np.ndarray, detected: np.ndarray, covered: np.ndarray) -> _Sums:
     """Sum a batch of tiles over all rings."""
-    members, waves = _geometry()
-    log_column, v, sigma = np.moveaxis(maps.reshape(len(maps), 3, -1).astype(np.float64), 1, 0)
-    detected, covered = (mask.reshape(len(maps), -1) for mask in (detected, covered))
+    members, modes = _members(), _modes()
+    log_column, v, sigma = np.moveaxis(maps.reshape(-1, 3, TILE_PIXELS**2).astype(np.float64), 1, 0)
+    detected, covered = (mask.reshape(-1, TILE_PIXELS**2) for mask in (detected, covered))
     column = np.where(covered, 10.0 ** (log_column - 22), 0.0)
     weight = np.where(detected, column, 0.0)
     undetected_rings = (weight @ members.T == 0).astype(float)
     weight = np.where(undetected_rings @ members > 0, column, weight)
-    total, momentum = weight @ members.T, weight * v @ members.T
+    moment = weight * v
+    total_column, total, momentum = (image @ members.T for image in (column, weight, moment))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = momentum / total
         return _Sums(
             complete=_in_use(covered),
-            column=column @ members.T / (covered @ members.T),
+            column=total_column / (covered @ members.T),
             peak=np.stack([column[:, ring].max(axis=1) for ring in members > 0], axis=1),
-            column_modes=[np.abs(column @ wave.T) / (column @ members.T) for wave in waves],
+            column_modes=[np.hypot(*(column @ wave.T for wave in m)) / total_column for m in modes],
             velocity_modes=[
-                np.abs(weight * v @ wave.T - mean * (weight @ wave.T)) / total for wave in waves
+                np.hypot(*(moment @ wave.T - mean * (weight @ wave.T) for wave in m)) / total
+                for m in modes
             ],
             weight=total,
             momentum=momentum,
-            square=weight * v**2 @ members.T,
+            square=moment * v @ members.T,
             width=weight * sigma**2 @ members.T,
         )
 
@@ -284,6 +289,7 @@ def _of_rings(sums: _Sums, rings: np.ndarray) -> list[tuple[str, list[str], np.n
     """Return quantities of single rings: name, places and values (n, n_places)."""
     places = [_between(i, i + 1) for i in rings]
     edges = [f"across {_pc(i)} pc" for i in rings[1:]]
+
     def used(image: np.ndarray) -> np.ndarray:
         return np.where(sums.complete, image, np.nan)[:, rings]
 
