@@ -8,7 +8,7 @@ import torch
 
 from stellarssl import Encoder, ReferenceLibrary
 from stellarssl.encoder._backends import BATCH, forwards
-from stellarssl.library._library import embed_blocks
+from stellarssl.library.reference import embed_blocks
 from stellarssl.masses import MassModel
 from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS
 

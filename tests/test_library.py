@@ -11,7 +11,7 @@ from stellarssl.encoder import Encoder
 from stellarssl.exceptions import EncoderMismatchError, InputError, OutputExistsError
 from stellarssl.library import DEFAULT_BLOCKS, ReferenceLibrary, _cache
 from stellarssl.library import _library as library_module
-from stellarssl.library._tokens import off_center, token_statistics
+from stellarssl.library.tokens import off_center, token_statistics
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import tile_statistics
 
