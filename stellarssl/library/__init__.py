@@ -1,12 +1,11 @@
 """Simulated gas with known stars, as simulated and as a telescope would observe it."""
 
-from stellarssl.library.reference import DEFAULT_BLOCKS, N_VIEWS, TILE_WIDTH, ReferenceLibrary
+from stellarssl.library.reference import DEFAULT_BLOCKS, N_VIEWS, ReferenceLibrary
 from stellarssl.library.tokens import TokenStatistics, token_statistics
 
 __all__ = [
     "DEFAULT_BLOCKS",
     "N_VIEWS",
-    "TILE_WIDTH",
     "ReferenceLibrary",
     "TokenStatistics",
     "token_statistics",

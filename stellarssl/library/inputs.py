@@ -1,4 +1,4 @@
-"""What a user's own maps and labels must be like."""
+"""Validation of the maps and labels from which a library is made."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,11 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from stellarssl._utils.geometry import TILE_PIXELS
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.exceptions import InputError
 
-__all__ = ["N_PIXELS", "labelled", "stacked"]
-
-N_PIXELS = 64
-"""Along a map's side."""
+__all__ = ["labelled", "stacked"]
 
 _COLUMNS = (
     "sim", "star", "group", "clump", "output", "time", "axis", "mass", "age", "has_star", "depth",
@@ -29,8 +27,10 @@ def stacked(n_h: u.Quantity, v_los: u.Quantity, sigma_v: u.Quantity) -> np.ndarr
             array = u.Quantity(value).to_value(unit).astype(np.float64)
         except (u.UnitConversionError, TypeError) as error:
             raise InputError(name, f"must be maps in a unit convertible to {unit}") from error
-        if array.ndim != 3 or array.shape[1:] != (N_PIXELS, N_PIXELS):
-            raise InputError(name, f"must have shape (n, {N_PIXELS}, {N_PIXELS})", array.shape)
+        if array.ndim != 3 or array.shape[1:] != (TILE_PIXELS, TILE_PIXELS):
+            raise InputError(
+                name, f"must have shape (n, {TILE_PIXELS}, {TILE_PIXELS})", array.shape
+            )
         if not np.isfinite(array).all():
             raise InputError(name, "must be finite everywhere")
         arrays.append(array)
