@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from stellarssl.encoder._backends import BATCH, forwards
 
 from stellarssl import Encoder, ReferenceLibrary
-from stellarssl.encoder._backends import BATCH, forwards
 from stellarssl.library.reference import embed_blocks
 from stellarssl.masses import MassModel
 from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS

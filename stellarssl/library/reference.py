@@ -22,7 +22,7 @@ from stellarssl.library.tokens import TokenStatistics, token_statistics
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import TileStatistics, gas_mass, tile_statistics
 
-__all__ = ["DEFAULT_BLOCKS", "N_VIEWS", "ReferenceLibrary"]
+__all__ = ["DEFAULT_BLOCKS", "N_VIEWS", "SHIPPED", "ReferenceLibrary"]
 
 DEFAULT_BLOCKS = ("centre@0.125",)
 """Blocks of features from which masses are read: the gas within 0.016 pc of the star."""
@@ -34,7 +34,8 @@ These are the quarter turns. Adding the mirror images would double the time.
 """
 
 _WRITTEN = ("table", "maps", "statistics", "features", "tokens", "meta")
-_SHIPPED = Path(__file__).parents[1] / "data" / "library" / "simulations.fits"
+SHIPPED = Path(__file__).parents[1] / "data" / "library" / "simulations.fits"
+"""File of the library that is shipped with the package."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,9 @@ class ReferenceLibrary:
 
     def _known_tokens(self) -> TokenStatistics:
         if self.tokens is None:
-            raise InputError("library", "must hold token statistics: use library.with_tokens(encoder)")
+            raise InputError(
+                "library", "must hold token statistics: use library.with_tokens(encoder)"
+            )
         return self.tokens
 
     # making one
@@ -440,10 +443,10 @@ def _cached_features(
     return features
 
 
-@lru_cache(maxsize=None)
+@lru_cache
 @stage("library")
 def _default(kind: type[ReferenceLibrary]) -> ReferenceLibrary:
-    library = kind.read(_SHIPPED)
+    library = kind.read(SHIPPED)
     for array in (library.maps, library.statistics.array, library.features.array):
         array.flags.writeable = False
     return library

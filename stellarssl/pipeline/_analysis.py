@@ -118,7 +118,7 @@ def segment(
 
 def _embedded_for(encoder: Encoder | None) -> ReferenceLibrary:
     library = ReferenceLibrary.default()
-    return library if encoder is None else library.embed(encoder)
+    return library if encoder is None else library.with_tokens(encoder)
 
 
 def analyze(
