@@ -267,7 +267,7 @@ def test_written_weights_come_back(tmp_path, encoder, half):
     a, b, c = (e.embed(maps, widths=(0.5,), n_views=1).array for e in (encoder, back, again))
     np.testing.assert_array_equal(b, c)
     np.testing.assert_allclose(a, b, atol=0.02 if half else 0)
-    with pytest.raises(OutputExistsError, match="overwrite=True"):
+    with pytest.raises(OutputExistsError, match=r"exists and is not replaced \(overwrite=\)"):
         encoder.write(path)
 
 

@@ -180,7 +180,7 @@ def test_the_file_is_fits_for_everyone(library, tmp_path):
             "LOG_N_H", "V_LOS", "SIGMA_V", "TABLE", "SCALARS",
         ]  # fmt: skip
         assert hdus["V_LOS"].header["BUNIT"] == "km/s"
-    with pytest.raises(OutputExistsError, match="overwrite=True"):
+    with pytest.raises(OutputExistsError, match=r"exists and is not replaced \(overwrite=\)"):
         library.write(tmp_path / "library.fits")
 
 

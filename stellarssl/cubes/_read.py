@@ -98,10 +98,13 @@ def read_cube(
         return cube
     source, options = open_with_options(cube, added, hdu=hdu)
     made, missing, doubts = assemble(source, options)
+    texts = [doubt.text for doubt in doubts]
     if not isinstance(cube, Cube):
-        doubts = [*source.repairs, *doubts]
-    if doubts:
-        warnings.warn(f"{source.name}: {'; '.join(doubts)}", StellarSSLWarning, stacklevel=2)
+        texts = [*source.repairs, *texts]
+    if texts:
+        arguments = [name for doubt in doubts for name in doubt.arguments]
+        message = StellarSSLWarning(f"{source.name}: {'; '.join(texts)}", arguments)
+        warnings.warn(message, stacklevel=2)
     if missing:
         raise missing_error(made, missing)
     return made
@@ -132,8 +135,7 @@ def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
     """Return the one sentence that names all that is missing."""
     *first, last = (f"no {what}" for what in missing.values())
     listed = f"{', '.join(first)} and {last}" if first else last
-    options = ", ".join(f"{name}=" for name in missing)
-    rule = f"must be given ({options}), as {cube.origin.name} states {listed}"
+    rule = f"must be given, as {cube.origin.name} states {listed}"
     return MissingInputError(", ".join(missing), rule)
 
 
@@ -148,7 +150,9 @@ def open_with_options(
     return cube.origin, options.over(cube.options)
 
 
-def assemble(source: Source, options: Options) -> tuple[Cube, dict[str, str], list[str]]:
+def assemble(
+    source: Source, options: Options
+) -> tuple[Cube, dict[str, str], list[StellarSSLWarning]]:
     """Apply options to a source.
 
     Parameters
@@ -164,8 +168,8 @@ def assemble(source: Source, options: Options) -> tuple[Cube, dict[str, str], li
         With None and NaN for what is not known.
     missing : dict of str
         The arguments without which it is of no use, and what each supplies.
-    doubts : list of str
-        What looks wrong.
+    doubts : list of StellarSSLWarning
+        What looks wrong, with the arguments that correct it.
 
     Raises
     ------
@@ -203,7 +207,7 @@ def assemble(source: Source, options: Options) -> tuple[Cube, dict[str, str], li
         wcs=axes.wcs.celestial,
         header=source.header,
         source=source.path,
-        notes=tuple(dict.fromkeys([*notes, *doubts])),
+        notes=tuple(dict.fromkeys([*notes, *(doubt.text for doubt in doubts)])),
         origin=source,
         options=options,
     )
@@ -259,7 +263,7 @@ def _beam(
             notes.append("the beam varies with the channel by more than 5 % in area")
         return shared, u.Quantity(beam.sr.value, u.sr), varies
     if beam is None:
-        notes.append("no beam is known (beam=)")
+        notes.append("no beam is known")
         return None, None, False
     return beam, u.Quantity(beam.sr.value, u.sr), False
 
@@ -274,7 +278,7 @@ def _rest_value(source: Source, options: Options, notes: list[str]) -> u.Quantit
         return source.axes.rest.to(u.GHz)
     rest = tracer_frequency(options.tracer)
     if rest is None:
-        notes.append("no rest frequency is known (rest_value=)")
+        notes.append("no rest frequency is known")
     else:
         notes.append(f"the rest frequency is the tracer's, {rest:.9g}")
     return rest
@@ -319,11 +323,11 @@ def _distance(
         notes.append(f"the distance is the header's, {distance:g}")
         return distance, "header"
     if "DISTANCE" in source.header:
-        notes.append("the header's DISTANCE states no unit and was left out (distance=)")
+        notes.append("the header's DISTANCE states no unit and was left out")
     return None, None
 
 
-def _doubts(source: Source, velocity: np.ndarray, factor: np.ndarray) -> list[str]:
+def _doubts(source: Source, velocity: np.ndarray, factor: np.ndarray) -> list[StellarSSLWarning]:
     """Return what looks wrong in velocities and values."""
     doubts = []
     # What dask would have to work out first may be anything; it is left to the pass over the cube.
@@ -333,10 +337,9 @@ def _doubts(source: Source, velocity: np.ndarray, factor: np.ndarray) -> list[st
         raise InputError("cube", "must hold finite values; all are NaN", source.name)
     peak = np.abs(sample[finite], dtype=np.float64).max(initial=0) * factor[len(factor) // 2]
     if peak > _BRIGHT:
-        doubts.append(f"values reach {peak:.3g} K: is the unit right (unit=)?")
+        text = f"values reach {peak:.3g} K: is the unit right?"
+        doubts.append(StellarSSLWarning(text, ["unit"]))
     if source.axes.kind == "FREQ" and np.abs(velocity).min() > _FAST:
-        doubts.append(
-            f"all channels are more than {_FAST} km/s from the rest frequency: "
-            "is it that of another line (rest_value=)?"
-        )
+        text = f"all channels are more than {_FAST} km/s from the rest frequency: is it right?"
+        doubts.append(StellarSSLWarning(text, ["rest_value"]))
     return doubts

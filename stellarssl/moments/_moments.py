@@ -333,7 +333,7 @@ def _check_signal(result: Result, *, is_made: bool) -> None:
         raise InputError("cube", "must have finite values, with a beam and noise known for them")
     if not result.detected.any():
         reason = f"the peak is {result.peak_snr:.1f} sigma" if is_made else "the mask holds none"
-        raise NoSignalError(f"no signal: {reason}; give mask= or noise= to look closer")
+        raise NoSignalError(f"no signal: {reason}", ["mask", "noise"])
 
 
 def _meta(cube: Cube, tracer: Tracer | None, noise: Noise, result: Result) -> dict:

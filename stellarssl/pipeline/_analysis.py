@@ -31,14 +31,14 @@ class Analysis:
         A row a star; None where masses had to be refused.
     segmentation : `~stellarssl.Segmentation` or None
         None where it had to be refused.
-    refused : dict of str
-        What is missing (``"masses"``, ``"segments"``), and why, in one sentence.
+    refused : dict of StellarSSLError
+        The error that prevented each missing product (``"masses"``, ``"segments"``).
     """
 
     maps: MomentMaps
     masses: QTable | None = None
     segmentation: Segmentation | None = None
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, StellarSSLError] = field(default_factory=dict)
 
     def write(self, directory: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
         """Write every product to a folder.
@@ -165,11 +165,11 @@ def analyze(
     try:
         masses = estimate_mass(data if windowed else maps, sources, **shared)
     except StellarSSLError as error:
-        refused["masses"] = str(error)
+        refused["masses"] = error
     try:
         segmentation = segment(maps, n_classes=n_classes, **shared)
     except StellarSSLError as error:
-        refused["segments"] = str(error)
+        refused["segments"] = error
     return Analysis(maps, masses, segmentation, refused)
 
 

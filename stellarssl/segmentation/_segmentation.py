@@ -102,9 +102,7 @@ class Segmentation:
             raise InputError("directory", "must not be a file", str(directory))
         paths = tuple(directory / name for name in _FILES)
         if not overwrite and (there := [path for path in paths if path.exists()]):
-            raise OutputExistsError(
-                f"{there[0]} exists; give overwrite=True (--overwrite) to replace it"
-            )
+            raise OutputExistsError(f"{there[0]} exists and is not replaced", ["overwrite"])
         regions = self.to_regions()
         writers = (
             self._write_png,

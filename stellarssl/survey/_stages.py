@@ -160,7 +160,7 @@ def _parts(maps: MomentMaps, job: Job, view: View) -> list[Part]:
     if job.sources is not None and job.sources.distance is not None:
         distance = job.sources.distance[rows]
     if distance is None:
-        rule = "must be given (distance=), as neither the cube nor the catalog has one"
+        rule = "must be given, as neither the cube nor the catalog has one"
         raise MissingInputError("distance", rule)
     one_each = np.broadcast_to(distance, len(rows), subok=True)
     return [(view.name, seen, rows[some]) for seen, some in group_by_observation(maps, one_each)]
