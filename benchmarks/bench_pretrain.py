@@ -3,7 +3,7 @@
     python benchmarks/bench_pretrain.py [n_steps]
 
 The other way is what lightly's DINOv2 example does, in float32: 8-bit images, views made by
-`DINOTransform` one image at a time in the data loader, softmax centring, AdamW on one group of
+`DINOTransform` one image at a time in the data loader, softmax centering, AdamW on one group of
 parameters. Ours is float32, too, or what `train` finds to be the faster precision here. There are
 as many threads as torch is given and no workers, so that all work is counted. Rates are the best of
 steps taken in turn.

@@ -219,9 +219,14 @@ def _pretrain(options: argparse.Namespace) -> int:
     if options.output is None:
         rule = "must be given, unless it is a dry run"
         raise InputError("output", rule, arguments=["dry_run"])
-    names = ("data", "start", "max_steps", "max_hours", "n_workers", "accelerator", "devices",
-             "n_nodes", "precision", "tensorboard", "progress")  # fmt: skip
-    print(stellarssl.pretrain.train(options.preset, options.output, **_named(options, *names)))
+    names = ("n_workers", "accelerator", "devices", "n_nodes", "precision")
+    hardware = stellarssl.pretrain.Hardware(**_named(options, *names))
+    names = ("data", "start", "max_steps", "max_hours", "tensorboard", "progress")
+    print(
+        stellarssl.pretrain.train(
+            options.preset, options.output, hardware=hardware, **_named(options, *names)
+        )
+    )
     return 0
 
 
@@ -349,7 +354,9 @@ def _add_pretraining(verbs: "argparse._SubParsersAction", quiet: argparse.Argume
     words.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
     words.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs, or processes")
     words.add_argument("--nodes", type=int, default=1, dest="n_nodes", metavar="N", help="machines")
-    words.add_argument("--precision", metavar="P", help="32-true or bf16-mixed; else by trial")
+    words.add_argument(
+        "--precision", metavar="P", help="32-true or bf16-mixed (default: as the device allows)"
+    )
     words.add_argument(
         "--tensorboard",
         action=argparse.BooleanOptionalAction,

@@ -336,7 +336,9 @@ SIMULATED = get_tracer(THERMAL)
 
 def test_the_row(library, encoder):
     tiles = _tiles(library.maps[:4])
-    table = mass_table(tiles, library, encoder, tracer=SIMULATED, n_neighbors=3)
+    table = mass_table(
+        tiles, library, encoder, tracer=SIMULATED, model=MassModel.fit(library, n_neighbors=3)
+    )
     assert table.colnames == [
         "id", "skycoord", "mass", "mass_lower", "mass_upper", "mass_lower_95", "mass_upper_95",
         "star_probability", "gas_mass", "peak_n_h", "v_los", "sigma_v", "snr", "coverage",
@@ -497,7 +499,13 @@ def test_star_probability_is_calibrated_for_even_odds():
 def test_scalars_are_an_option(library, encoder):
     maps, _ = _maps(5, 99)
     with_scalars, without = (
-        mass_table(_tiles(maps), library, encoder, tracer=SIMULATED, statistics=statistics)
+        mass_table(
+            _tiles(maps),
+            library,
+            encoder,
+            tracer=SIMULATED,
+            model=MassModel.fit(library, statistics=statistics),
+        )
         for statistics in (True, False)
     )
     assert np.any(with_scalars["mass"].unmasked != without["mass"].unmasked)
@@ -512,7 +520,7 @@ def test_refuses_another_encoder_and_unknown_flags(library, encoder):
     with pytest.raises(InputError, match=r"flag: must be one of .*got 'bad_luck'"):
         mass_table(tiles, library, encoder, tracer=SIMULATED, allow=["bad_luck"])
     starless = library.select(~library.table["has_star"])
-    with pytest.raises(InputError, match="library: must hold at least two maps centerd on a star"):
+    with pytest.raises(InputError, match="library: must hold at least two maps centered on a star"):
         mass_table(tiles, starless, encoder, tracer=SIMULATED)
 
 

@@ -2,10 +2,9 @@
 
 from stellarssl.library._library import (
     DEFAULT_BLOCKS,
-    TILE_WIDTH,
     ReferenceLibrary,
     embed_blocks,
 )
 from stellarssl.library._tokens import TokenStatistics
 
-__all__ = ["DEFAULT_BLOCKS", "TILE_WIDTH", "ReferenceLibrary", "TokenStatistics", "embed_blocks"]
+__all__ = ["DEFAULT_BLOCKS", "ReferenceLibrary", "TokenStatistics", "embed_blocks"]

@@ -12,22 +12,20 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder, Features
 from stellarssl.exceptions import EncoderMismatchError, InputError
 from stellarssl.library import _cache, _io
-from stellarssl.library._inputs import N_PIXELS, labelled, stacked
+from stellarssl.library._inputs import labelled, stacked
 from stellarssl.library._tokens import TokenStatistics, token_statistics
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import TileStatistics, gas_mass, tile_statistics
 
-__all__ = ["DEFAULT_BLOCKS", "TILE_WIDTH", "ReferenceLibrary"]
+__all__ = ["DEFAULT_BLOCKS", "ReferenceLibrary"]
 
 DEFAULT_BLOCKS = ("centre@0.125",)
 """The features that masses are read from: what lies within 0.016 pc of the star."""
-
-TILE_WIDTH = 0.5 * u.pc
-"""The side of every row's maps."""
 
 _SHIPPED = Path(__file__).parents[1] / "data" / "library" / "simulations.fits"
 _N_VIEWS = 4  # quarter turns; the mirror images double the time
@@ -46,9 +44,9 @@ class ReferenceLibrary:
         star or of the starless clump, which no split may part; ``clump``, the name of all that
         shares gas with it; ``output``, ``time``, ``axis``; ``mass`` of the sink (NaN without a
         star) and its ``age``; ``has_star``; ``depth`` of the gas along the line of sight;
-        ``from_peak``, whether the tile is centerd on a column peak; ``gas_mass`` in the tile.
+        ``from_peak``, whether the tile is centered on a column peak; ``gas_mass`` in the tile.
     maps : ndarray
-        float32 (n, 3, 64, 64), tiles of 0.5 pc centerd on the star: log10 N_H [cm^-2], v_los
+        float32 (n, 3, 64, 64), tiles of 0.5 pc centered on the star: log10 N_H [cm^-2], v_los
         relative to the tile's column-weighted mean and sigma_v [km/s].
     statistics : `~stellarssl.tiles.TileStatistics`
         The maps' hand-made numbers.
@@ -181,7 +179,7 @@ class ReferenceLibrary:
         Parameters
         ----------
         n_h : `~astropy.units.Quantity`
-            Columns of hydrogen nuclei, shape (n, 64, 64): tiles of 0.5 pc centerd on a star, or on
+            Columns of hydrogen nuclei, shape (n, 64, 64): tiles of 0.5 pc centered on a star, or on
             a column peak without one.
         v_los, sigma_v : `~astropy.units.Quantity`
             Column-weighted mean and standard deviation of the velocity along the line of sight,
@@ -221,7 +219,7 @@ class ReferenceLibrary:
         """
         maps = stacked(n_h, v_los, sigma_v)
         table = labelled(len(maps), mass, group, clump, columns or {})
-        table["gas_mass"] = gas_mass(maps, TILE_WIDTH / N_PIXELS)
+        table["gas_mass"] = gas_mass(maps, TILE_PIXEL)
         return cls(table, maps, TileStatistics(*tile_statistics(maps)), meta=dict(meta or {}))
 
     # choosing rows

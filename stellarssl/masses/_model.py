@@ -1,4 +1,4 @@
-"""A library made ready for queries: masses of its stars, and stars against starless peaks."""
+"""Mass estimator and star classifier fitted on one library."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from stellarssl.encoder import Features
 from stellarssl.exceptions import InputError
 from stellarssl.library import ReferenceLibrary
-from stellarssl.masses._estimator import MassEstimator
+from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS, MassEstimator
 from stellarssl.tiles import TileStatistics
 
 __all__ = ["MassModel"]
@@ -20,17 +20,17 @@ _N_PRESENCE = 25
 
 @dataclass(frozen=True)
 class MassModel:
-    """Two estimators on one library.
+    """Mass estimator and star classifier fitted on one library.
 
     Attributes
     ----------
     masses : MassEstimator
-        Fitted on the rows centerd on a star, of each simulation the deepest along the line of
+        Fitted on the rows centered on a star, of each simulation the deepest along the line of
         sight: a telescope sees all of it.
     rows : ndarray of int
         Which rows of the library those are.
     presence : MassEstimator or None
-        Fitted on ``has_star``, on the rows as deep as the starless ones and centerd as they are,
+        Fitted on ``has_star``, on the rows as deep as the starless ones and centered as they are,
         on a column peak; None where the library does not hold both kinds alike.
     calibration : `~sklearn.linear_model.LogisticRegression` or None
         From the share of neighbors with a star to a probability.
@@ -49,30 +49,30 @@ class MassModel:
         cls,
         library: ReferenceLibrary,
         *,
-        n_neighbors: int,
-        n_components: int,
-        statistics: bool,
+        n_neighbors: int = N_NEIGHBORS,
+        n_components: int = N_COMPONENTS,
+        statistics: bool = True,
     ) -> Self:
         """Fit a library that has features.
 
         Parameters
         ----------
         library : `~stellarssl.library.ReferenceLibrary`
-            With features, and two rows centerd on a star at least.
-        n_neighbors, n_components : int
+            With features, and two rows centered on a star at least.
+        n_neighbors, n_components : int, optional
             As for `MassEstimator`.
-        statistics : bool
-            Whether the tile's statistics stand beside the encoder's features.
+        statistics : bool, optional
+            Whether the tile's statistics are used beside the encoder's features.
 
         Returns
         -------
-        reader : MassModel
-            Ready.
+        model : MassModel
+            The fitted model.
 
         Raises
         ------
         InputError
-            If fewer than two rows are centerd on a star.
+            If fewer than two rows are centered on a star.
         """
         X = _columns(library.features, library.statistics, statistics_too=statistics)
         widths = [s.stop - s.start for s in library.features.blocks.values()]
@@ -84,7 +84,7 @@ class MassModel:
         deepest = _deepest(np.asarray(library.table["sim"]), depth)
         rows = np.flatnonzero(has_star & deepest & ~from_peak)
         if len(rows) < 2:
-            raise InputError("library", "must hold at least two maps centerd on a star", len(rows))
+            raise InputError("library", "must hold at least two maps centered on a star", len(rows))
 
         log_mass = np.log10(library.table["mass"][rows].to_value(u.solMass))
         masses = MassEstimator(n_neighbors, n_components, block_widths=widths)

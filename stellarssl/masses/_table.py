@@ -12,7 +12,6 @@ from stellarssl._utils.provenance import provenance
 from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary, embed_blocks
-from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS
 from stellarssl.masses._model import MassModel
 from stellarssl.tiles import TileSet
 from stellarssl.tracers import Tracer
@@ -43,18 +42,16 @@ def mass_table(
     tracer: Tracer | None,
     flags: int | np.ndarray = 0,
     allow: Sequence[str] = (),
-    n_neighbors: int = N_NEIGHBORS,
-    n_components: int = N_COMPONENTS,
-    statistics: bool = True,
+    model: MassModel | None = None,
     meta: dict | None = None,
     progress: bool = False,
 ) -> QTable:
-    """Look the masses of the stars in tiles up in a library.
+    """Estimate the masses of the stars in tiles from a library.
 
     Parameters
     ----------
     tiles : `~stellarssl.tiles.TileSet`
-        Centerd on the stars.
+        Tiles centered on the stars.
     library : `~stellarssl.library.ReferenceLibrary`
         With the encoder's features, as seen by the telescope that the tiles come from.
     encoder : `~stellarssl.encoder.Encoder`
@@ -65,12 +62,10 @@ def mass_table(
         Flags that the tiles themselves do not show, such as ``position_from_peak``.
     allow : sequence of str, optional
         Flags that shall not mask masses, such as ``"atomic_tracer"``.
-    n_neighbors, n_components : int, optional
-        As for `MassEstimator`.
-    statistics : bool, optional
-        Whether the tiles' statistics stand beside the encoder's features.
+    model : `MassModel`, optional
+        Model fitted on ``library``; by default one with the default settings is fitted.
     meta : dict, optional
-        What else the table's ``meta`` shall tell.
+        Further entries of the table's ``meta``.
     progress : bool, optional
         Whether a bar is shown.
 
@@ -88,9 +83,7 @@ def mass_table(
     """
     library.check_encoder(encoder)
     allowed = sum({flag_bit(name) for name in allow})
-    model = MassModel.fit(
-        library, n_neighbors=n_neighbors, n_components=n_components, statistics=statistics
-    )
+    model = model or MassModel.fit(library)
     features = embed_blocks(encoder, tiles.maps, list(library.features.blocks), progress=progress)
     found = _look_up(model, model.columns(features, tiles.statistics()))
     bits = np.broadcast_to(np.asarray(flags, dtype=np.int64), len(tiles))
@@ -98,9 +91,9 @@ def mass_table(
     table = _rows(tiles, found, bits, masking_bits() & ~allowed)
     table.meta = {
         **_meta(tiles, library, encoder, tracer),
-        "n_neighbors": n_neighbors,
-        "n_components": n_components,
-        "statistics": statistics,
+        "n_neighbors": model.masses.n_neighbors,
+        "n_components": model.masses.n_components,
+        "statistics": model.statistics,
         "allow": ", ".join(allow),
         **(meta or {}),
     }

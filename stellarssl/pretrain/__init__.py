@@ -7,11 +7,13 @@ Flames (`render_flame`, `FlameDataset`) need nothing beyond the package; `train`
 from stellarssl.pretrain._api import export_encoder, plan, train
 from stellarssl.pretrain._presets import PRESETS, Preset, read_preset
 from stellarssl.pretrain.fractals import FlameDataset, FlameGenome, render_flame, render_shards
+from stellarssl.pretrain.hardware import Hardware
 
 __all__ = [
     "PRESETS",
     "FlameDataset",
     "FlameGenome",
+    "Hardware",
     "Preset",
     "export_encoder",
     "plan",

@@ -6,11 +6,12 @@ from pathlib import Path
 from stellarssl._utils.optional import require
 from stellarssl.encoder import EncoderSpec
 from stellarssl.pretrain._presets import read_preset
+from stellarssl.pretrain.hardware import Hardware
 
 __all__ = ["export_encoder", "plan", "train"]
 
 
-def train(  # noqa: PLR0913
+def train(
     preset: str | os.PathLike,
     output: str | os.PathLike,
     *,
@@ -18,19 +19,14 @@ def train(  # noqa: PLR0913
     start: str | os.PathLike | None = None,
     max_steps: int | None = None,
     max_hours: float | None = None,
-    save_every: int = 50,
-    n_workers: int = 0,
-    accelerator: str = "auto",
-    devices: int = 1,
-    n_nodes: int = 1,
-    precision: str | None = None,
+    hardware: Hardware | None = None,
     tensorboard: bool | None = None,
     progress: bool = False,
 ) -> Path:
     """Train an encoder on flames by DINOv2 self-distillation.
 
-    A run that was stopped goes on where it was when it is called again with the same ``output``,
-    and gives the same weights as one that was not. Needs the ``pretrain`` extra.
+    A run that was interrupted continues when it is called again with the same ``output``, and gives
+    the same weights as an uninterrupted one. Needs the ``pretrain`` extra.
 
     Parameters
     ----------
@@ -43,21 +39,11 @@ def train(  # noqa: PLR0913
     start : path-like, optional
         Weights that `export_encoder` wrote, with the heads beside them, instead of random ones.
     max_steps : int, optional
-        Stop after this many optimiser steps in all, with the schedules of the preset.
+        Stop after this many optimizer steps in total; the schedules stay those of the preset.
     max_hours : float, optional
-        Stop after this time.
-    save_every : int, optional
-        Optimiser steps between checkpoints.
-    n_workers : int, optional
-        Processes that render or read flames beside the training; changes the speed only.
-    accelerator : {"auto", "cpu", "cuda"}, optional
-        ``"auto"`` is a GPU where there is one, else the processor.
-    devices, n_nodes : int, optional
-        GPUs (on the processor: processes) on each of how many machines. Lightning starts the other
-        processes by running the calling script again. Each takes a batch of the preset's size.
-    precision : {"32-true", "bf16-mixed"}, optional
-        By default what a trial shows to be faster; with several processes, bfloat16 on GPUs that
-        have it.
+        Stop after this time [hours].
+    hardware : `Hardware`, optional
+        Device, processes and precision; by default one process on a GPU if there is one.
     tensorboard : bool, optional
         Whether TensorBoard's log is written beside the CSV; by default where it is installed.
     progress : bool, optional
@@ -91,12 +77,7 @@ def train(  # noqa: PLR0913
         start=None if start is None else Path(start),
         max_steps=max_steps,
         max_hours=max_hours,
-        save_every=save_every,
-        n_workers=n_workers,
-        accelerator=accelerator,
-        devices=devices,
-        n_nodes=n_nodes,
-        precision=precision,
+        hardware=hardware or Hardware(),
         tensorboard=tensorboard,
         progress=progress,
     )

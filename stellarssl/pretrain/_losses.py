@@ -17,16 +17,16 @@ class DINOv2Loss(torch.nn.Module):
     ----------
     prototypes : int
         Length of the heads' output.
-    centring : {"sinkhorn", "softmax"}
+    centering : {"sinkhorn", "softmax"}
         How the teacher is kept from one answer: three Sinkhorn-Knopp iterations over the batch
         (Caron et al. 2020), or a running mean that is taken off.
     student_temperature : float
         Of the student's softmax.
     """
 
-    def __init__(self, prototypes: int, centring: str, student_temperature: float) -> None:
+    def __init__(self, prototypes: int, centering: str, student_temperature: float) -> None:
         super().__init__()
-        self.balanced = centring == "sinkhorn"
+        self.balanced = centering == "sinkhorn"
         momentum = 1.0 if self.balanced else 0.9
         self.dino = DINOLoss(prototypes, student_temp=student_temperature, center_momentum=momentum)
         self.ibot = IBOTPatchLoss(

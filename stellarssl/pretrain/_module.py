@@ -120,7 +120,7 @@ class SelfDistillation(lightning.LightningModule):
         self.teacher = _Branch(preset, 0.0).requires_grad_(requires_grad=False)
         self.teacher.load_state_dict(self.student.state_dict())
         loss = preset.loss
-        self.loss = DINOv2Loss(preset.head.prototypes, loss.centring, loss.student_temperature)
+        self.loss = DINOv2Loss(preset.head.prototypes, loss.centering, loss.student_temperature)
         self.micro_step = 0
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:

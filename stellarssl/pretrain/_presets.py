@@ -50,7 +50,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the three terms, centring, temperatures, masks.
+    """Weights of the three terms, centering, temperatures, masks.
 
     ``dropped_patches`` is the share of a large view that the student is not shown, where there is
     no patch term.
@@ -59,7 +59,7 @@ class LossSettings:
     dino: float = 1.0
     ibot: float = 1.0
     koleo: float = 0.1
-    centring: str = "sinkhorn"
+    centering: str = "sinkhorn"
     student_temperature: float = 0.1
     teacher_temperature: tuple[float, float] = (0.04, 0.07)
     teacher_warmup: float = 0.3
@@ -87,10 +87,15 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class WatchSettings:
-    """How often and on how many held-out flames a run looks at itself."""
+    """Validation probes and checkpoints.
+
+    The probes are computed every ``every`` optimizer steps on ``n_flames`` flames that are never
+    trained on; a checkpoint is written every ``save_every`` steps.
+    """
 
     every: int = 50
     n_flames: int = 256
+    save_every: int = 50
 
 
 @dataclass(frozen=True)
@@ -274,8 +279,8 @@ def _checked(preset: Preset) -> Preset:
     if not 0 <= dropped < 1 or (dropped and preset.loss.ibot):
         rule = "must be at least 0 and below 1, and 0 with ibot: what is left out cannot be guessed"
         raise InputError("[loss] dropped_patches", rule, dropped)
-    if preset.loss.centring not in ("sinkhorn", "softmax"):
-        raise InputError("[loss] centring", "must be sinkhorn or softmax", preset.loss.centring)
+    if preset.loss.centering not in ("sinkhorn", "softmax"):
+        raise InputError("[loss] centering", "must be sinkhorn or softmax", preset.loss.centering)
     recipe, kind = preset.views.recipe, preset.data.kind
     if recipe not in ("physical", "imagenet"):
         raise InputError("[views] recipe", "must be physical or imagenet", recipe)

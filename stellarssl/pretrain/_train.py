@@ -24,6 +24,7 @@ from stellarssl.pretrain._presets import Preset
 from stellarssl.pretrain._probes import CollapseError, look
 from stellarssl.pretrain._views import make_views
 from stellarssl.pretrain.fractals import FlameDataset
+from stellarssl.pretrain.hardware import Hardware
 
 __all__ = ["Batches", "held_out_views", "run"]
 
@@ -159,13 +160,14 @@ def held_out_views(preset: Preset) -> torch.Tensor:
         return make_views(maps, preset.views, plan, network_spec(preset).scaling)[0]
 
 
-def _find_accelerator(asked: str, devices: int) -> str:
-    """Return what is computed on, once it is known to be there."""
+def _find_accelerator(hardware: Hardware) -> str:
+    """Return the device to train on; refuse one that is not available."""
+    asked, devices = hardware.accelerator, hardware.devices
     if asked not in ("auto", "cpu", "cuda"):
         raise InputError("accelerator", "must be auto, cpu or cuda", asked)
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if asked == "cuda" and not n_gpus:
-        raise InputError("accelerator", "must be there, and no GPU is", asked)
+        raise InputError("accelerator", "must be available, and there is no GPU", asked)
     found = "cuda" if n_gpus and asked != "cpu" else "cpu"
     if devices < 1:
         raise InputError("devices", "must be at least 1", devices)
@@ -174,15 +176,14 @@ def _find_accelerator(asked: str, devices: int) -> str:
     return found
 
 
-def _find_precision(
-    asked: str | None, module: SelfDistillation, accelerator: str, n_processes: int
-) -> str:
+def _find_precision(hardware: Hardware, module: SelfDistillation, accelerator: str) -> str:
+    asked = hardware.precision
     if asked is not None:
         if asked not in _PRECISIONS.values():
             rule = f"must be one of {', '.join(_PRECISIONS.values())}"
             raise InputError("precision", rule, asked)
         return asked
-    if n_processes > 1:  # they must agree, and a trial could have another outcome in each
+    if hardware.n_processes > 1:  # they must agree, and a trial could have another outcome in each
         fast = accelerator == "cuda" and torch.cuda.is_bf16_supported()
         return _PRECISIONS["bfloat16" if fast else "float32"]
     vit = module.student.backbone.vit.to(accelerator)
@@ -238,7 +239,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 @_quiet_lightning()
-def run(  # noqa: PLR0913
+def run(
     preset: Preset,
     output: Path,
     *,
@@ -246,17 +247,12 @@ def run(  # noqa: PLR0913
     start: Path | None,
     max_steps: int | None,
     max_hours: float | None,
-    save_every: int,
-    n_workers: int,
-    accelerator: str,
-    devices: int,
-    n_nodes: int,
-    precision: str | None,
+    hardware: Hardware,
     tensorboard: bool | None,
     progress: bool,
 ) -> Path:
     """Train; see `~stellarssl.pretrain.train`."""
-    accelerator = _find_accelerator(accelerator, devices)
+    accelerator = _find_accelerator(hardware)
     flames = FlameDataset(
         preset.data.n_flames,
         kind=preset.data.kind,
@@ -274,15 +270,19 @@ def run(  # noqa: PLR0913
     callbacks = [
         _Watch(held_out_views(preset), preset.watch.every),
         ModelCheckpoint(
-            output, filename="step", every_n_train_steps=save_every, save_last=True, save_top_k=0
+            output,
+            filename="step",
+            every_n_train_steps=preset.watch.save_every,
+            save_last=True,
+            save_top_k=0,
         ),
     ]
     trainer = lightning.Trainer(
         accelerator=accelerator,
-        devices=devices,
-        num_nodes=n_nodes,
-        strategy=_find_strategy(preset, devices * n_nodes),
-        precision=_find_precision(precision, module, accelerator, devices * n_nodes),
+        devices=hardware.devices,
+        num_nodes=hardware.n_nodes,
+        strategy=_find_strategy(preset, hardware.n_processes),
+        precision=_find_precision(hardware, module, accelerator),
         max_epochs=-1,
         max_steps=preset.optimizer.steps if max_steps is None else max_steps,
         max_time=None if max_hours is None else {"seconds": round(3600 * max_hours)},
@@ -296,6 +296,8 @@ def run(  # noqa: PLR0913
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    _fit(trainer, module, _Flames(flames, preset, first, n_workers), last if first else None)
+    _fit(
+        trainer, module, _Flames(flames, preset, first, hardware.n_workers), last if first else None
+    )
     trainer.save_checkpoint(last, weights_only=False)
     return last

@@ -94,8 +94,8 @@ def test_sharp_teachers_do_not_overflow():
 
 
 def test_the_running_center_moves_with_softmax_only():
-    for centring, moves in (("softmax", True), ("sinkhorn", False)):
-        loss = DINOv2Loss(K, centring, STUDENT)
+    for centering, moves in (("softmax", True), ("sinkhorn", False)):
+        loss = DINOv2Loss(K, centering, STUDENT)
         teacher = torch.from_numpy(logits(2, N)).float()
         loss.class_term(teacher, torch.zeros(3, N, K), TEACHER)
         assert bool(loss.dino.center.abs().sum() > 0) is moves

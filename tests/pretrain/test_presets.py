@@ -45,7 +45,7 @@ def test_stages_follow_each_other(write_preset):
         ({"optimizer__steps": 2.5}, r"\[optimizer\] steps: must be a whole number; got 2.5"),
         ({"loss__koleo": "much"}, r"\[loss\] koleo: must be a number; got 'much'"),
         ({"views__snr": [1.0, 2.0, 3.0]}, r"\[views\] snr: must be two numbers; got"),
-        ({"loss__centring": "none"}, r"\[loss\] centring: must be sinkhorn or softmax"),
+        ({"loss__centering": "none"}, r"\[loss\] centering: must be sinkhorn or softmax"),
         (
             {"loss__dropped_patches": 0.5},
             r"\[loss\] dropped_patches: must be .* with ibot.*; got 0.5",

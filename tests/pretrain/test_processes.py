@@ -31,7 +31,7 @@ dist.destroy_process_group()
 
 TRAIN = """
 import sys, torch
-from stellarssl.pretrain import train
+from stellarssl.pretrain import Hardware, train
 from stellarssl.pretrain._module import SelfDistillation
 folder, devices = sys.argv[1], int(sys.argv[2])
 step, shown = SelfDistillation.training_step, []
@@ -46,7 +46,7 @@ def on_train_end(self):
 
 SelfDistillation.training_step = training_step
 SelfDistillation.on_train_end = on_train_end
-train(f"{folder}/tiny.toml", f"{folder}/run{devices}", accelerator="cpu", devices=devices,
+train(f"{folder}/tiny.toml", f"{folder}/run{devices}", hardware=Hardware("cpu", devices),
       max_steps=2, tensorboard=False)
 """
 

@@ -85,7 +85,7 @@ def _densest(orbit, x0, y0, width):
 def _pick_frame(orbit: np.ndarray, draws: Draws, size: int, widths: tuple[float, ...]) -> Frame:
     """Choose what part of the plane is shown.
 
-    A flame's extent holds 94 % of its points in x and in y. Seven frames of ten are centerd on the
+    A flame's extent holds 94 % of its points in x and in y. Seven frames of ten are centered on the
     densest place, as tiles are on a protostar, the others on the middle; ``widths`` are the ranges
     of the frame's width in extents, in the one case and in the other.
     """
@@ -188,7 +188,7 @@ def play_flame(
     n_points : int
         Steps of the game.
     widths : tuple of 4 float, optional
-        Ranges of the frame's width, in extents of the flame, where it is centerd on the densest
+        Ranges of the frame's width, in extents of the flame, where it is centered on the densest
         place (seven of ten), and where on the middle.
     frame : Frame, optional
         What is shown, if it is not to be chosen.
