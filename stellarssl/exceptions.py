@@ -16,6 +16,7 @@ __all__ = [
     "StellarSSLError",
     "StellarSSLWarning",
     "UnknownLineError",
+    "UnknownOptionError",
 ]
 
 
@@ -116,6 +117,10 @@ class MissingInputError(InputError):
 
 class UnknownLineError(InputError):
     """The name of a tracer is not known."""
+
+
+class UnknownOptionError(InputError, TypeError):
+    """A function has no option of this name."""
 
 
 class ChangedInputError(InputError):
