@@ -186,7 +186,8 @@ def _tracer(cube: Cube, options: MomentOptions) -> Tracer | None:
     except MissingInputError as error:
         if options.tracer != "auto":
             raise
-        warnings.warn(f"maps have no column: {error}", StellarSSLWarning, stacklevel=2)
+        message = StellarSSLWarning(f"maps have no column: {error.text}", error.arguments)
+        warnings.warn(message, stacklevel=2)
         return None
 
 
