@@ -149,7 +149,7 @@ def test_select_and_exclude(library, encoder):
 def test_round_trip(library, encoder, tmp_path):
     library = library.embed(encoder)
     path = tmp_path / "library.fits"
-    library.write(path)
+    assert library.write(str(path)) == path
     back = ReferenceLibrary.read(path)
     # to half a step of 0.002 dex and km/s, and float32
     np.testing.assert_allclose(back.maps, library.maps, atol=0.0010021, rtol=0)

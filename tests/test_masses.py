@@ -558,7 +558,7 @@ def _assert_same(table, back):
 
 
 def test_ecsv_keeps_all(table, tmp_path):
-    write_table(table, tmp_path / "masses.ecsv")
+    assert write_table(table, tmp_path / "masses.ecsv") == tmp_path / "masses.ecsv"
     back = QTable.read(tmp_path / "masses.ecsv")
     assert back.colnames == table.colnames
     _assert_same(table, back[[name for name in back.colnames if name != "skycoord"]])

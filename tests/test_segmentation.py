@@ -583,6 +583,7 @@ def test_memory_beside_what_is_returned_does_not_grow_with_the_map(monkeypatch, 
 def folder(segmentation, tmp_path_factory):
     folder = tmp_path_factory.mktemp("segments")
     paths = segmentation.write(folder)
+    assert isinstance(paths, list)
     assert sorted(paths) == sorted(folder.iterdir())
     return folder
 

@@ -142,7 +142,7 @@ class ReferenceLibrary:
         """
         return cls(**_io.read(Path(path)))
 
-    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write the library to a FITS file; maps are rounded to 0.002 dex and 0.002 km/s.
 
         Parameters
@@ -152,6 +152,11 @@ class ReferenceLibrary:
         overwrite : bool, optional
             Whether a file that is there may be replaced.
 
+        Returns
+        -------
+        path : `~pathlib.Path`
+            The file that was written.
+
         Raises
         ------
         InputError
@@ -160,6 +165,7 @@ class ReferenceLibrary:
         if self.observation is not None:
             raise InputError("library", "must be as simulated, not as observed", self.observation)
         _io.write(self, Path(path), overwrite=overwrite)
+        return Path(path)
 
     @classmethod
     def from_maps(

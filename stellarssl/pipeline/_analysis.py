@@ -69,9 +69,7 @@ class Analysis:
         OutputExistsError
             If one of them is there and ``overwrite`` is false.
         """
-        moments = Path(directory) / "moments.fits"
-        self.maps.write(moments, overwrite=overwrite)
-        paths = [moments]
+        paths = [self.maps.write(Path(directory) / "moments.fits", overwrite=overwrite)]
         if self.masses is not None:
             paths += write_masses(self.masses, directory, overwrite=overwrite)
         if self.segmentation is not None:

@@ -102,8 +102,7 @@ def make_moments(recipe: Recipe, job: Job, view: View) -> Found | StellarSSLErro
         maps = _measured(recipe, job, view)
         path = job.folder / f"{view.name}.fits"
         with storing(path):
-            maps.write(path, overwrite=True)
-        return [path]
+            return [maps.write(path, overwrite=True)]
 
     if (error := _once(recipe, job, view.name, write)) is not None:
         return error
@@ -243,7 +242,7 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
         shared = {"encoder": encoder, "library": library}
         segments = segment(maps, n_classes=recipe.products.n_classes, **shared)
         with storing(job.folder):
-            return list(segments.write(job.folder, overwrite=True))
+            return segments.write(job.folder, overwrite=True)
 
     return _once(recipe, job, "segments", write)
 
