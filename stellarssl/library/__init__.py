@@ -7,5 +7,7 @@ from stellarssl.library._library import (
     embed_blocks,
 )
 from stellarssl.library._tokens import TokenStatistics
+from stellarssl.library.backgrounds import Backgrounds
+from stellarssl.library.ppv import PPVTiles
 
-__all__ = ["DEFAULT_BLOCKS", "TILE_WIDTH", "ReferenceLibrary", "TokenStatistics", "embed_blocks"]
+__all__ = ["Backgrounds", "DEFAULT_BLOCKS", "PPVTiles", "TILE_WIDTH", "ReferenceLibrary", "TokenStatistics", "embed_blocks"]
