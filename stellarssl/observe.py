@@ -14,7 +14,8 @@ import numpy as np
 from astropy.wcs.utils import proj_plane_pixel_area
 from scipy.ndimage import gaussian_filter
 
-from stellarssl._utils.quantities import as_quantity
+from stellarssl._utils.geometry import TILE_PIXEL, beam_width
+from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tracers import Tracer, radiation_contrast
@@ -71,7 +72,7 @@ class Observation:
         maps: MomentMaps,
         *,
         distance: u.Quantity | str | None = None,
-        pixel: u.Quantity | str = 0.5 / 64 * u.pc,
+        pixel: u.Quantity | str = TILE_PIXEL,
     ) -> "Observation":
         """Describe how a map was observed.
 
@@ -100,15 +101,13 @@ class Observation:
         InputError
             If there is more than one distance.
         """
-        distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
-        for name, value in (("distance", distance), ("beam", maps.beam), ("tracer", maps.tracer)):
+        distance = as_distance(distance, maps.distance, one_value="to describe an observation")
+        for name, value in (("beam", maps.beam), ("tracer", maps.tracer)):
             if value is None:
                 raise MissingInputError(name, "must be given to know how the map was observed")
-        if distance.size != 1:
-            raise InputError("distance", "must be one value to describe an observation", distance)
-        tile_pixel = as_quantity("pixel", pixel, u.pc) / distance.ravel()[0]
+        tile_pixel = as_quantity("pixel", pixel, u.pc) / distance
         tile_pixel = tile_pixel.to_value(u.dimensionless_unscaled)
-        variance = (maps.beam.major * maps.beam.minor).to_value(u.rad**2) / _FWHM**2
+        variance = (beam_width(maps.beam).to_value(u.rad) / _FWHM) ** 2
         variance += proj_plane_pixel_area(maps.wcs) * np.deg2rad(1) ** 2 / 6
         limit = (maps.moment0_limit * maps.tracer.n_h_per_w).to_value(u.cm**-2)
         return cls(

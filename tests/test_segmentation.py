@@ -15,6 +15,7 @@ from radio_beam import Beam
 from regions import PixCoord, PolygonPixelRegion, Regions
 from scipy import ndimage
 
+from stellarssl._utils import bands
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import (
     EncoderMismatchError,
@@ -28,8 +29,6 @@ from stellarssl.library import TokenStatistics
 from stellarssl.moments import MomentMaps, moment_maps
 from stellarssl.segmentation import (
     PCASegmenter,
-    _classes,
-    _segmenter,
     _table,
     _windows,
     label_polygons,
@@ -39,7 +38,7 @@ from stellarssl.segmentation._classes import connected_pieces, find_classes
 from stellarssl.segmentation._polygons import crtf_text
 from stellarssl.segmentation._table import pixel_areas, segment_table
 from stellarssl.segmentation._windows import blended_components, mirror_beyond
-from stellarssl.tiles import _grid, _sampling
+from stellarssl.tiles import _sampling
 
 KMS = u.km / u.s
 
@@ -536,7 +535,7 @@ def test_a_map_is_measured_a_few_rows_at_a_time(segmentation, monkeypatch):
         counts.append(len(y))
         return pixel_areas(wcs, y, x)
 
-    monkeypatch.setattr(_table, "_PIXELS", 1000)
+    monkeypatch.setattr(bands, "BAND_PIXELS", 1000)
     monkeypatch.setattr(_table, "pixel_areas", counted)
     labels = segmentation.labels
     classes = np.append(0, segmentation.table["class_id"])[labels]
@@ -549,8 +548,7 @@ def test_a_map_is_measured_a_few_rows_at_a_time(segmentation, monkeypatch):
 
 @pytest.mark.parametrize("angle", [0, np.pi / 2])
 def test_memory_beside_what_is_returned_does_not_grow_with_the_map(monkeypatch, angle):
-    for module in (_grid, _classes, _segmenter, _table, _windows):
-        monkeypatch.setattr(module, "_PIXELS", 20_000)
+    monkeypatch.setattr(bands, "BAND_PIXELS", 20_000)
     monkeypatch.setattr(_windows, "_BATCH", 4)
     monkeypatch.setattr(_sampling, "_SQUARE", 128)
     monkeypatch.setattr(_sampling, "_BATCH_POINTS", 2**14)

@@ -13,10 +13,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from radio_beam import Beam
 from reproject import reproject_exact, reproject_interp
 
+from stellarssl._utils import bands
 from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles import (
-    _grid,
     _sampling,
     column_peaks,
     gas_mass,
@@ -452,7 +452,7 @@ def test_no_more_of_a_map_is_worked_out_at_once_than_tiles_reach(monkeypatch, ra
     make_tiles(maps, CENTER)
     assert sum(pixels) < 1.3 * (64 * ratio + 8) ** 2
     pixels.clear()
-    monkeypatch.setattr(_grid, "_PIXELS", 128**2)
+    monkeypatch.setattr(bands, "BAND_PIXELS", 128**2)
     tile_grid(maps)
     assert max(pixels) < (128 + 64 + 8) ** 2
 

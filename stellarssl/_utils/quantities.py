@@ -1,11 +1,11 @@
-"""Quantities at the border: checked and stripped on the way in."""
+"""Validation of quantities given as arguments."""
 
 import astropy.units as u
 import numpy as np
 
-from stellarssl.exceptions import InputError
+from stellarssl.exceptions import InputError, MissingInputError
 
-__all__ = ["as_quantity", "as_range"]
+__all__ = ["as_distance", "as_quantity", "as_range"]
 
 
 def as_quantity(
@@ -101,3 +101,54 @@ def as_range(name: str, value: object, unit: u.UnitBase | str) -> u.Quantity | N
     if limits.shape != (2,) or not np.all(np.isfinite(limits)) or limits[0] == limits[1]:
         raise InputError(name, rule, given)
     return np.sort(limits)
+
+
+def as_distance(
+    distance: u.Quantity | str | None,
+    known: u.Quantity | None,
+    *,
+    required: bool = True,
+    one_value: str | None = None,
+) -> u.Quantity | None:
+    """Return the distance given as an argument, or else the distance that the data have.
+
+    Parameters
+    ----------
+    distance : `~astropy.units.Quantity`, str or None
+        The argument ``distance`` of the caller, one value or one per source.
+    known : `~astropy.units.Quantity` or None
+        Distance of the cube or of the moment maps.
+    required : bool, optional
+        Whether having neither is an error.
+    one_value : str, optional
+        The purpose that needs a single value, such as ``"for a grid of tiles"``. By default one
+        value per source is accepted as well.
+
+    Returns
+    -------
+    distance : `~astropy.units.Quantity` or None
+        In pc; a scalar if ``one_value`` is given. None if there is none and it is not required.
+
+    Raises
+    ------
+    MissingInputError
+        If a distance is required and there is none.
+    InputError
+        If the distance is not a positive length, or has several values where one is needed.
+
+    Examples
+    --------
+    >>> as_distance("0.14 kpc", None)
+    <Quantity 140. pc>
+    """
+    distance = as_quantity("distance", known if distance is None else distance, u.pc)
+    if distance is None:
+        if required:
+            rule = "must be given, such as '140 pc', because the data do not have one"
+            raise MissingInputError("distance", rule)
+        return None
+    if one_value is None:
+        return distance
+    if distance.size != 1:
+        raise InputError("distance", f"must be one value {one_value}", distance)
+    return distance.reshape(())

@@ -7,6 +7,7 @@ import numpy as np
 from astropy.wcs.utils import proj_plane_pixel_scales
 from radio_beam import Beam
 
+from stellarssl._utils.geometry import TILE_WIDTH, beam_width
 from stellarssl.cubes._cube import Cube
 from stellarssl.cubes._read import Options, assemble, missing_error, open_with_options
 from stellarssl.cubes._sample import quick_noise, sample_values
@@ -16,7 +17,6 @@ from stellarssl.tracers import Tracer, get_tracer
 
 __all__ = ["preflight"]
 
-_TILE = 0.5 * u.pc
 _FEWEST_BEAMS = 3
 _KINDS = {
     "atomic": "its gas is atomic, the library's molecular (atomic_tracer)",
@@ -152,7 +152,7 @@ def _brightness(cube: Cube) -> list[tuple[str, str]]:
     beam = "not stated (beam=)"
     if cube.beam is not None:
         major, minor = (axis.to_value(u.arcsec) for axis in (cube.beam.major, cube.beam.minor))
-        width = np.sqrt(major * minor) / _pixel(cube.origin).value
+        width = (beam_width(cube.beam) / _pixel(cube.origin)).to_value(u.dimensionless_unscaled)
         varies = ", the smallest common one of all channels" if cube.beam_varies else ""
         beam = f"{major:.3g} x {minor:.3g} arcsec, {width:.2g} pixels{varies}"
     return [("unit", unit), ("beam", beam), ("noise", _noise(cube))]
@@ -174,8 +174,8 @@ def _beams_per_tile(cube: Cube) -> float | None:
     """Return how many beams lie side by side across a tile; None if that is not known."""
     if cube.distance is None or cube.beam is None:
         return None
-    width = np.sqrt(cube.beam.major * cube.beam.minor).to_value(u.rad) * cube.distance
-    return float(_TILE / width)
+    width = beam_width(cube.beam).to_value(u.rad) * cube.distance
+    return float(TILE_WIDTH / width)
 
 
 def _scales(cube: Cube) -> list[tuple[str, str]]:
@@ -184,7 +184,7 @@ def _scales(cube: Cube) -> list[tuple[str, str]]:
     pixel = _pixel(cube.origin).to_value(u.rad) * cube.distance
     text = f"{cube.distance:.5g} ({cube.distance_origin}): pixel {pixel:.3g}"
     beams = _beams_per_tile(cube)
-    across = "" if beams is None else f", {beams:.3g} beams across a tile of {_TILE:g}"
+    across = "" if beams is None else f", {beams:.3g} beams across a tile of {TILE_WIDTH:g}"
     return [("distance", text + across)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from stellarssl._utils.geometry import TILE_PIXELS, TILE_WIDTH
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl._utils.stages import stage
@@ -24,8 +25,6 @@ __all__ = ["DEFAULT_ENCODER", "Encoder"]
 
 DEFAULT_ENCODER = "flames-dev"
 """The name of the shipped weights."""
-
-_TILE_PIXELS, _TILE_WIDTH = 64, 0.5
 
 
 class Encoder:
@@ -342,7 +341,7 @@ class Encoder:
         out = np.empty((len(maps), grid, grid, width), np.float32)
         start = 0
         for images in self._batches(maps, batch_size or BATCH, show=progress):
-            whole = _resample(images, _TILE_PIXELS, self.spec.image_size)
+            whole = _resample(images, TILE_PIXELS, self.spec.image_size)
             tokens = self._forward(whole)[:, self._model.num_prefix_tokens :]
             out[start : start + len(images)] = tokens.cpu().numpy().reshape(-1, grid, grid, width)
             start += len(images)
@@ -373,7 +372,7 @@ class Encoder:
 
 def _checked_maps(maps: np.ndarray) -> np.ndarray:
     maps = np.ascontiguousarray(maps, dtype=np.float32)
-    if maps.ndim != 4 or maps.shape[1:] != (3, _TILE_PIXELS, _TILE_PIXELS):
+    if maps.ndim != 4 or maps.shape[1:] != (3, TILE_PIXELS, TILE_PIXELS):
         raise InputError("maps", "must have the shape (n, 3, 64, 64)", maps.shape)
     if not np.isfinite(maps).all():
         raise InputError("maps", "must be finite everywhere")
@@ -382,15 +381,15 @@ def _checked_maps(maps: np.ndarray) -> np.ndarray:
 
 def _width_pixels(width: float) -> int:
     """Return the even number of tile pixels nearest to a width in pc."""
-    pixels = 2 * round(width / _TILE_WIDTH * _TILE_PIXELS / 2)
-    if not 2 <= pixels <= _TILE_PIXELS:
+    pixels = 2 * round(width / TILE_WIDTH.value * TILE_PIXELS / 2)
+    if not 2 <= pixels <= TILE_PIXELS:
         raise InputError("widths", "must be above 0 and at most 0.5 (pc)", width)
     return pixels
 
 
 def _resample(images: torch.Tensor, n_pixels: int, size: int) -> torch.Tensor:
     """Cut out the central pixels and bring them to the network's size."""
-    edge = (_TILE_PIXELS - n_pixels) // 2
+    edge = (TILE_PIXELS - n_pixels) // 2
     images = images[..., edge : edge + n_pixels, edge : edge + n_pixels]
     if n_pixels == size:
         return images

@@ -2,7 +2,6 @@
 
 from stellarssl.library._library import (
     DEFAULT_BLOCKS,
-    TILE_WIDTH,
     ReferenceLibrary,
     embed_blocks,
 )
@@ -10,4 +9,11 @@ from stellarssl.library._tokens import TokenStatistics
 from stellarssl.library.backgrounds import Backgrounds
 from stellarssl.library.ppv import PPVTiles
 
-__all__ = ["Backgrounds", "DEFAULT_BLOCKS", "PPVTiles", "TILE_WIDTH", "ReferenceLibrary", "TokenStatistics", "embed_blocks"]
+__all__ = [
+    "DEFAULT_BLOCKS",
+    "Backgrounds",
+    "PPVTiles",
+    "ReferenceLibrary",
+    "TokenStatistics",
+    "embed_blocks",
+]

@@ -6,12 +6,11 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from stellarssl._utils.geometry import TILE_PIXELS
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.exceptions import InputError
 
-__all__ = ["N_PIXELS", "labelled", "stacked"]
-
-N_PIXELS = 64
+__all__ = ["labelled", "stacked"]
 """Along a map's side."""
 
 _COLUMNS = (
@@ -29,8 +28,10 @@ def stacked(n_h: u.Quantity, v_los: u.Quantity, sigma_v: u.Quantity) -> np.ndarr
             array = u.Quantity(value).to_value(unit).astype(np.float64)
         except (u.UnitConversionError, TypeError) as error:
             raise InputError(name, f"must be maps in a unit convertible to {unit}") from error
-        if array.ndim != 3 or array.shape[1:] != (N_PIXELS, N_PIXELS):
-            raise InputError(name, f"must have shape (n, {N_PIXELS}, {N_PIXELS})", array.shape)
+        if array.ndim != 3 or array.shape[1:] != (TILE_PIXELS, TILE_PIXELS):
+            raise InputError(
+                name, f"must have shape (n, {TILE_PIXELS}, {TILE_PIXELS})", array.shape
+            )
         if not np.isfinite(array).all():
             raise InputError(name, "must be finite everywhere")
         arrays.append(array)

@@ -12,22 +12,20 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder, Features
 from stellarssl.exceptions import EncoderMismatchError, InputError
 from stellarssl.library import _cache, _io
-from stellarssl.library._inputs import N_PIXELS, labelled, stacked
+from stellarssl.library._inputs import labelled, stacked
 from stellarssl.library._tokens import TokenStatistics, token_statistics
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import TileStatistics, gas_mass, tile_statistics
 
-__all__ = ["DEFAULT_BLOCKS", "TILE_WIDTH", "ReferenceLibrary"]
+__all__ = ["DEFAULT_BLOCKS", "ReferenceLibrary"]
 
 DEFAULT_BLOCKS = ("centre@0.125",)
 """The features that masses are read from: what lies within 0.016 pc of the star."""
-
-TILE_WIDTH = 0.5 * u.pc
-"""The side of every row's maps."""
 
 _SHIPPED = Path(__file__).parents[1] / "data" / "library" / "simulations.fits"
 _N_VIEWS = 4  # quarter turns; the mirror images double the time
@@ -221,7 +219,7 @@ class ReferenceLibrary:
         """
         maps = stacked(n_h, v_los, sigma_v)
         table = labelled(len(maps), mass, group, clump, columns or {})
-        table["gas_mass"] = gas_mass(maps, TILE_WIDTH / N_PIXELS)
+        table["gas_mass"] = gas_mass(maps, TILE_PIXEL)
         return cls(table, maps, TileStatistics(*tile_statistics(maps)), meta=dict(meta or {}))
 
     # choosing rows

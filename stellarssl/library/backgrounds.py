@@ -25,7 +25,7 @@ from stellarssl.library._shipped import (
 
 __all__ = ["Backgrounds"]
 
-_SHA256 = "0" * 64
+_SHA256 = "32f19a0765b1f07af956a5e98646e0efbb2985936c8c92e6b7ccc260794ac7fc"
 _STEP = {"LOG_N_H": 0.01, "V_LOS": 0.01, "SIGMA_V": 0.005}
 _UNIT = {"LOG_N_H": "dex(cm-2)", "V_LOS": "km/s", "SIGMA_V": "km/s"}
 _TEXT = ("sim", "axis")

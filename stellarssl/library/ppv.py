@@ -39,7 +39,7 @@ PPV_CHANNEL_WIDTH = 0.125 * u.km / u.s
 PPV_N_H_PER_W = 1e22 * u.cm**-2 / (u.K * u.km / u.s)
 """Hydrogen nuclei per integrated brightness: the gas is taken as optically thin."""
 
-_SHA256 = "0" * 64
+_SHA256 = "54d0a01a9c461fdd2f88753b659c441b32a6b5cf2f35ba300100dd31ae73a4a3"
 _T0, _DEX, _TOP = 0.01, 4.5, 255  # K, dex, last code
 _TEXT = ("sim", "group", "clump", "axis")
 _BRIGHTNESS = (_T0 * (10.0 ** (np.arange(_TOP + 1) * _DEX / _TOP) - 1)).astype(np.float32)

@@ -1,8 +1,8 @@
 """From a cube to column density, velocity and velocity dispersion, in one pass over it."""
 
-from stellarssl.moments._footprint import source_footprint
-from stellarssl.moments._maps import MomentMaps
-from stellarssl.moments._moments import moment_maps, moment_plan
-from stellarssl.moments._plan import Plan
+from stellarssl.moments.blocks import Plan
+from stellarssl.moments.core import moment_maps, moment_plan
+from stellarssl.moments.footprint import source_footprint
+from stellarssl.moments.maps import MomentMaps
 
 __all__ = ["MomentMaps", "Plan", "moment_maps", "moment_plan", "source_footprint"]

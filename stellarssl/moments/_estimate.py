@@ -8,7 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from stellarssl.exceptions import InputError
-from stellarssl.moments._noise import (
+from stellarssl.moments._voxels import Voxels, read_block
+from stellarssl.moments.blocks import Plan, run_blocks, runs
+from stellarssl.moments.noise import (
     N_LAGS,
     SAMPLE,
     CellGrid,
@@ -17,8 +19,6 @@ from stellarssl.moments._noise import (
     measure_cells,
     sample_channels,
 )
-from stellarssl.moments._plan import Plan, run_blocks, runs
-from stellarssl.moments._voxels import Voxels, read_block
 
 __all__ = ["Noise", "find_noise", "noise_array"]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from stellarssl.moments._estimate import Noise
-from stellarssl.moments._mask import classify, grow, link
-from stellarssl.moments._plan import Block, Plan, run_blocks
-from stellarssl.moments._sums import IMAGES, covered, moments
 from stellarssl.moments._view import View, view_of
 from stellarssl.moments._voxels import Voxels, read_block
+from stellarssl.moments.blocks import Block, Plan, run_blocks
+from stellarssl.moments.kernels import IMAGES, covered, moments
+from stellarssl.moments.signal import classify, grow, link
 
 __all__ = ["Result", "measure"]
 

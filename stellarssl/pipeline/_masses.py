@@ -11,6 +11,7 @@ from astropy.table import QTable, Table, vstack
 from radio_beam import Beam
 
 from stellarssl._utils.flags import flag_bit
+from stellarssl._utils.geometry import TILE_PIXELS
 from stellarssl.cubes import Cube, read_cube
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError, NoSignalError
@@ -22,8 +23,6 @@ from stellarssl.pipeline._positions import Sources, read_sources
 from stellarssl.tiles import TileSet, column_peaks, make_tiles
 
 __all__ = ["estimate_mass", "group_by_observation", "write_masses"]
-
-_TILE_PIXELS = 64.0
 
 
 def estimate_mass(
@@ -238,7 +237,7 @@ def group_by_observation(
     rows_of: dict[Observation, list[int]] = {}
     for i, each in enumerate(distances):
         seen = Observation.of(maps, distance=each)
-        seen = replace(seen, beam_pixels=min(seen.beam_pixels, _TILE_PIXELS)).rounded()
+        seen = replace(seen, beam_pixels=min(seen.beam_pixels, float(TILE_PIXELS))).rounded()
         rows_of.setdefault(seen, []).append(i)
     return [
         (observation, np.flatnonzero(np.isin(which, members)))

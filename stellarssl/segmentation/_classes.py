@@ -4,6 +4,8 @@ import numpy as np
 from scipy import ndimage
 from sklearn.cluster import KMeans
 
+from stellarssl._utils.bands import row_bands
+
 __all__ = ["by_column", "connected_pieces", "find_classes"]
 
 MOST_CLASSES = 8
@@ -13,7 +15,6 @@ TOLERANCE = 0.125
 """How far pixels may be from the mean of their class, in units of the library's range."""
 
 _SAMPLES = 20_000
-_PIXELS = 1 << 17  # how many are looked at at once: numpy's indices are 8 bytes each
 
 
 def find_classes(components: np.ndarray, n_classes: int | None, seed: int) -> np.ndarray:
@@ -47,8 +48,8 @@ def find_classes(components: np.ndarray, n_classes: int | None, seed: int) -> np
         clusters = KMeans(n, n_init=5, random_state=seed).fit(samples)
         if clusters.inertia_ <= TOLERANCE**2 * samples.size:
             break
-    for start in range(0, found.size, _PIXELS):
-        pixels = found[start : start + _PIXELS]
+    for rows in row_bands((found.size, 1)):
+        pixels = found[rows]
         classes.flat[pixels] = clusters.predict(flat[:, pixels].T.astype(np.float64)) + 1
     return classes
 
@@ -131,8 +132,8 @@ def _pieces(classes: np.ndarray) -> np.ndarray:
 
 
 def _bands(image: np.ndarray) -> list[np.ndarray]:
-    """Cut an image into views of a few rows."""
-    return np.array_split(image, -(-image.size // _PIXELS))
+    """Return views of an image, a few rows each: numpy's indices take 8 bytes a pixel."""
+    return [image[rows] for rows in row_bands(image.shape)]
 
 
 def _renumbered(labels: np.ndarray, order: np.ndarray) -> np.ndarray:

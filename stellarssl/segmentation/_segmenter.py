@@ -8,8 +8,10 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import pixel_to_pixel, proj_plane_pixel_area
 from scipy import ndimage
 
+from stellarssl._utils.bands import row_bands
+from stellarssl._utils.geometry import beam_width
 from stellarssl._utils.provenance import provenance
-from stellarssl._utils.quantities import as_quantity
+from stellarssl._utils.quantities import as_distance
 from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import EncoderMismatchError, InputError
@@ -22,8 +24,6 @@ from stellarssl.segmentation._windows import WINDOW, blended_components, mirror_
 from stellarssl.tiles import tile_grid
 
 __all__ = ["PCASegmenter"]
-
-_PIXELS = 1 << 17  # how many are brought back at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class PCASegmenter:
         MissingInputError
             If the maps have no tracer.
         """
-        distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
+        distance = as_distance(distance, maps.distance, required=False)
         blended, wcs = self._blended(maps, distance, progress=progress)
         components = _on_map(blended, wcs, maps)
         del blended  # here and below: what comes next takes as much again
@@ -142,7 +142,7 @@ class PCASegmenter:
         record = {}
         if maps.beam is not None:
             window = WINDOW * np.sqrt(_pixel(wcs)).to_value(u.rad)
-            width = np.sqrt(maps.beam.major * maps.beam.minor).to_value(u.rad)
+            width = beam_width(maps.beam).to_value(u.rad)
             record["beams_per_window"] = round(float(window / width), 2)
         return record | {
             **maps.meta,
@@ -166,17 +166,15 @@ def _pixel(wcs: WCS) -> u.Quantity:
 def _on_map(components: np.ndarray, wcs: WCS, maps: MomentMaps) -> np.ndarray:
     """Bring components back to the pixels of the map; NaN where nothing is detected."""
     back = np.full((len(components), *maps.shape), np.nan, dtype=np.float32)
-    height = max(_PIXELS // maps.shape[1], 1)
-    for start in range(0, maps.shape[0], height):
-        rows = slice(start, start + height)
+    for rows in row_bands(maps.shape):
         y, x = np.nonzero(maps.detected[rows] & np.isfinite(maps.v_los.value[rows]))
         if y.size == 0:
             continue
-        at = np.stack(pixel_to_pixel(maps.wcs, wcs, x, y + start)[::-1])
+        at = np.stack(pixel_to_pixel(maps.wcs, wcs, x, y + rows.start)[::-1])
         on_sky = np.isfinite(at).all(axis=0)
         y, x, at = y[on_sky], x[on_sky], at[:, on_sky]
         values = [ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in components]
-        back[:, y + start, x] = np.where(np.isfinite(values).all(axis=0), values, np.nan)
+        back[:, y + rows.start, x] = np.where(np.isfinite(values).all(axis=0), values, np.nan)
     return back
 
 

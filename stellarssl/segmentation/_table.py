@@ -8,12 +8,11 @@ from astropy.utils.masked import Masked
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
+from stellarssl._utils.bands import row_bands
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles import gas_mass
 
 __all__ = ["pixel_areas", "segment_table"]
-
-_PIXELS = 1 << 17  # how many are measured at once
 
 
 def segment_table(
@@ -49,10 +48,9 @@ def segment_table(
     n, n_classes = labels.max(initial=0), classes.max(initial=0) + 1
     v_zero = maps.v_los[labels > 0].mean() if n else 0 * u.km / u.s
     sums, votes, peak = np.zeros((13, n)), np.zeros(n * n_classes, dtype=int), np.zeros(n)
-    height = max(_PIXELS // labels.shape[1], 1)
-    for start in range(0, labels.shape[0], height):
-        y, x = np.nonzero(labels[start : start + height])
-        where = y + start, x
+    for band in row_bands(labels.shape):
+        y, x = np.nonzero(labels[band])
+        where = y + band.start, x
         label = labels[where] - 1
         n_h, summands = _summands(where, components, maps, v_zero)
         sums += [np.bincount(label, values, minlength=n) for values in summands]

@@ -3,17 +3,18 @@
 import numpy as np
 from scipy import ndimage
 
+from stellarssl._utils.bands import row_bands
+from stellarssl._utils.geometry import TILE_PIXELS
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl.encoder import Encoder
 from stellarssl.library import TokenStatistics
 
 __all__ = ["WINDOW", "blended_components", "blending_kernel", "mirror_beyond"]
 
-WINDOW = 64
+WINDOW = TILE_PIXELS
 """Side of a window, in tile pixels."""
 
 _BATCH = 64  # windows at once
-_PIXELS = 1 << 17  # whose mirror images are looked up at once
 
 
 def blended_components(
@@ -137,10 +138,9 @@ def mirror_beyond(maps: np.ndarray, covered: np.ndarray) -> None:
     """
     sources = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     limits = np.array(covered.shape)[:, None]
-    height = max(_PIXELS // covered.shape[1], 1)
-    for start in range(0, len(covered), height):
-        y, x = np.nonzero(~covered[start : start + height])
-        beyond = y + start, x
+    for band in row_bands(covered.shape):
+        y, x = np.nonzero(~covered[band])
+        beyond = y + band.start, x
         nearest = sources[:, *beyond]
         image = 2 * nearest - np.array(beyond)
         inside = ((image >= 0) & (image < limits)).all(axis=0)

@@ -13,7 +13,7 @@ from radio_beam import Beam
 from tqdm import tqdm
 
 from stellarssl.exceptions import InputError, StellarSSLError
-from stellarssl.moments._plan import as_bytes, as_threads, available_memory
+from stellarssl.moments.blocks import as_bytes, as_threads, available_memory
 from stellarssl.pipeline import read_sources
 from stellarssl.segmentation import PCASegmenter
 from stellarssl.survey._asked import asked_for, spelled

@@ -8,7 +8,7 @@ from astropy.io import fits
 
 from stellarssl import moment_maps, moment_plan, read_cube, source_footprint
 from stellarssl.exceptions import InputError, MissingInputError
-from stellarssl.moments._plan import runs
+from stellarssl.moments.blocks import runs
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from scipy import ndimage
 
 from stellarssl import moment_maps
-from stellarssl.moments._mask import ABOVE_ZERO, BROAD, CORE, grow, link
+from stellarssl.moments.signal import ABOVE_ZERO, BROAD, CORE, grow, link
 
 NAMES = ("moment0", "v_los", "sigma_v", "peak", "noise")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stellarssl import moment_maps
-from stellarssl.moments._noise import CellGrid, _median, fill_cells, sample_channels
+from stellarssl.moments.noise import CellGrid, _median, fill_cells, sample_channels
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from stellarssl import moment_maps
 from stellarssl._utils import compiled
 from stellarssl.exceptions import InputError, MissingInputError, NoSignalError
 from stellarssl.moments import _voxels
-from stellarssl.moments._plan import available_memory, make_plan
+from stellarssl.moments.blocks import available_memory, make_plan
 
 
 def refuse(hdu, match, error=InputError, **options):

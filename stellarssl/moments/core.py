@@ -12,11 +12,11 @@ from stellarssl._utils.stages import stage
 from stellarssl.cubes import Cube, read_cube
 from stellarssl.exceptions import InputError, MissingInputError, NoSignalError
 from stellarssl.moments._estimate import Noise, find_noise, noise_array
-from stellarssl.moments._footprint import beam_pixels
-from stellarssl.moments._maps import MomentMaps
 from stellarssl.moments._pass import Result, measure
-from stellarssl.moments._plan import Plan, make_plan
 from stellarssl.moments._voxels import Voxels
+from stellarssl.moments.blocks import Plan, make_plan
+from stellarssl.moments.footprint import beam_pixels
+from stellarssl.moments.maps import MomentMaps
 from stellarssl.tracers import Tracer, get_tracer
 
 __all__ = ["as_efficiency", "moment_maps", "moment_plan"]

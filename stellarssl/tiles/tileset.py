@@ -8,7 +8,7 @@ from astropy import constants
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
-from stellarssl.tiles._statistics import TileStatistics, tile_statistics
+from stellarssl.tiles.statistics import TileStatistics, tile_statistics
 
 __all__ = ["TileSet", "gas_mass", "tile_wcs"]
 

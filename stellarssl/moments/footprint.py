@@ -5,9 +5,10 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
-from stellarssl._utils.quantities import as_quantity
+from stellarssl._utils.geometry import TILE_WIDTH, beam_width
+from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl.cubes import Cube, read_cube
-from stellarssl.exceptions import InputError, MissingInputError
+from stellarssl.exceptions import InputError
 from stellarssl.moments._view import compiled
 
 __all__ = ["beam_pixels", "source_footprint"]
@@ -21,7 +22,7 @@ def source_footprint(
     positions: SkyCoord,
     *,
     distance: u.Quantity | str | None = None,
-    width: u.Quantity | str = 0.5 * u.pc,
+    width: u.Quantity | str = TILE_WIDTH,
 ) -> np.ndarray:
     """Mark the pixels that the tiles of some sources need, for ``moment_maps(footprint=)``.
 
@@ -69,9 +70,7 @@ def source_footprint(
     if not isinstance(positions, SkyCoord):
         raise InputError("positions", "must be a SkyCoord", type(positions).__name__)
     positions = positions.reshape(-1)
-    distance = as_quantity("distance", cube.distance if distance is None else distance, u.pc)
-    if distance is None:
-        raise MissingInputError("distance", "must be given, such as '140 pc': tiles are physical")
+    distance = as_distance(distance, cube.distance)
     if distance.size not in (1, len(positions)):
         raise InputError("distance", "must be one, or one per position", distance.shape)
     half = as_quantity("width", width, u.pc) / 2 / distance.reshape(-1)
@@ -84,7 +83,7 @@ def beam_pixels(cube: Cube) -> float:
     """Return the width of the beam in pixels; 1 if it is not known, or smaller."""
     if cube.beam is None:
         return 1.0
-    width = np.sqrt((cube.beam.major * cube.beam.minor).to_value(u.deg**2))
+    width = beam_width(cube.beam).to_value(u.deg)
     area = abs(np.linalg.det(cube.wcs.pixel_scale_matrix))
     return max(float(width / np.sqrt(area)), 1.0)
 

@@ -12,7 +12,7 @@ from radio_beam import Beam
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.exceptions import InputError, MissingInputError
-from stellarssl.moments._fits import read_maps, write_maps
+from stellarssl.moments.fits import read_maps, write_maps
 from stellarssl.tracers import N_H_PER_W_UNIT, Tracer
 
 __all__ = ["MomentMaps"]

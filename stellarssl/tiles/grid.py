@@ -9,7 +9,9 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 from reproject.mosaicking import find_optimal_celestial_wcs
 
-from stellarssl._utils.quantities import as_quantity
+from stellarssl._utils.bands import row_bands
+from stellarssl._utils.geometry import TILE_PIXEL
+from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl._utils.stages import stage
 from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
@@ -20,7 +22,6 @@ __all__ = ["GridMaps", "north_up_grid", "tile_grid"]
 
 _BLOCK = 64
 _MAX_PIXELS = 8192**2
-_PIXELS = 1 << 17  # how many are averaged at once
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def tile_grid(
     maps: MomentMaps,
     *,
     distance: u.Quantity | str | None = None,
-    pixel: u.Quantity | str = 0.5 / 64 * u.pc,
+    pixel: u.Quantity | str = TILE_PIXEL,
 ) -> GridMaps:
     """Put a whole map on tile pixels, once.
 
@@ -112,7 +113,7 @@ def tile_grid(
     InputError
         If the grid would have more than 8192 x 8192 pixels.
     """
-    distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
+    distance = as_distance(distance, maps.distance, required=False)
     if distance is None:
         side = np.sqrt(proj_plane_pixel_area(maps.wcs)) * u.deg
         pixel = side.to(u.arcsec)
@@ -134,11 +135,10 @@ def tile_grid(
 
 def _mean_velocity(fields: Fields) -> float:
     """Give the map's column-weighted mean velocity; NaN where nothing is detected."""
-    ny, nx = fields.maps.shape
-    height = max(_PIXELS // nx, 1)
+    shape = fields.maps.shape
     column, momentum = sum(
-        fields.block(range(y, min(y + height, ny)), range(nx))[..., 2:4].sum(axis=(0, 1))
-        for y in range(0, ny, height)
+        fields.block(range(band.start, band.stop), range(shape[1]))[..., 2:4].sum(axis=(0, 1))
+        for band in row_bands(shape)
     )
     return fields.v_reference + momentum / column if column > 0 else np.nan
 

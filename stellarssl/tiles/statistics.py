@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from stellarssl._utils.geometry import TILE_PIXELS
 from stellarssl.exceptions import InputError
 
 __all__ = ["APERTURES", "TileStatistics", "tile_statistics"]
@@ -40,7 +41,7 @@ def _apertures(n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
     """Give each aperture's pixels (n_apertures, n_pixels**2) and the offsets (2, n_pixels**2)."""
     axis = np.arange(n_pixels) - (n_pixels - 1) / 2
     y, x = (a.ravel() for a in np.meshgrid(axis, axis, indexing="ij"))
-    inside = np.hypot(x, y) <= np.array(APERTURES)[:, None] * n_pixels / 64
+    inside = np.hypot(x, y) <= np.array(APERTURES)[:, None] * n_pixels / TILE_PIXELS
     return inside.astype(float), np.stack([x, y])
 
 

@@ -34,7 +34,7 @@ def _width(n_channels: int) -> int:
 
 
 @compiled
-def classify(data, sigma, ratio, level):  # noqa: ANN001, ANN202
+def classify(data, sigma, ratio, level):  # noqa: ANN001, ANN201
     """Count how many of five levels each value exceeds: zero, and four of significance.
 
     Parameters

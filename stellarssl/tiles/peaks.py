@@ -10,11 +10,10 @@ from photutils.utils.exceptions import NoDetectionsWarning
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.spatial import cKDTree
 
-from stellarssl._utils.quantities import as_quantity
-from stellarssl.exceptions import InputError
+from stellarssl._utils.geometry import beam_width
+from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl.moments import MomentMaps
-from stellarssl.tiles._cut import resolve_distance
-from stellarssl.tiles._grid import tile_grid
+from stellarssl.tiles.grid import tile_grid
 
 __all__ = ["column_peaks", "peak_pixels"]
 
@@ -135,13 +134,11 @@ def column_peaks(
     InputError
         If an argument breaks a rule.
     """
-    distance = resolve_distance(maps, distance)
-    if distance.size != 1:
-        raise InputError("distance", "must be one value to look for peaks", distance)
+    distance = as_distance(distance, maps.distance, one_value="to look for peaks")
     separation = as_quantity("min_separation", min_separation, u.pc)
-    grid = tile_grid(maps, distance=distance.ravel()[0])
+    grid = tile_grid(maps, distance=distance)
     if maps.beam is not None:
-        beam = np.sqrt(maps.beam.major * maps.beam.minor).to_value(u.rad) * distance.ravel()[0]
+        beam = beam_width(maps.beam).to_value(u.rad) * distance
         separation = max(separation, beam)
     column = 10.0 ** grid.maps[0].astype(np.float64)
     with np.errstate(divide="ignore"):

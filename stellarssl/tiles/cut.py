@@ -6,14 +6,15 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import ICRS, CartesianRepresentation, SkyCoord
 
-from stellarssl._utils.quantities import as_quantity
+from stellarssl._utils.geometry import TILE_PIXELS, TILE_WIDTH, beam_width
+from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl._utils.stages import stage
-from stellarssl.exceptions import InputError, MissingInputError
+from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles._fields import physical_maps, summable_fields
-from stellarssl.tiles._grid import north_up_grid
 from stellarssl.tiles._sampling import sample_tiles
-from stellarssl.tiles._tileset import TileSet
+from stellarssl.tiles.grid import north_up_grid
+from stellarssl.tiles.tileset import TileSet
 
 __all__ = ["make_tiles"]
 
@@ -24,8 +25,8 @@ def make_tiles(
     positions: SkyCoord | None = None,
     *,
     distance: u.Quantity | str | None = None,
-    width: u.Quantity | str = 0.5 * u.pc,
-    n_pixels: int = 64,
+    width: u.Quantity | str = TILE_WIDTH,
+    n_pixels: int = TILE_PIXELS,
     step: u.Quantity | str | None = None,
     position_error: u.Quantity | str | None = None,
     ids: Sequence[str] | None = None,
@@ -72,7 +73,7 @@ def make_tiles(
     if n_pixels < 2 or n_pixels % 2:
         raise InputError("n_pixels", "must be an even number, at least 2", n_pixels)
     width = as_quantity("width", width, u.pc)
-    distance = resolve_distance(maps, distance)
+    distance = as_distance(distance, maps.distance)
     if positions is None:
         positions = _grid_positions(maps, distance, step, width)
     elif step is not None:
@@ -94,36 +95,10 @@ def make_tiles(
         position_error=error,
         beams_per_tile=np.full(n, np.nan)
         if beam is None
-        else pixel * n_pixels / np.sqrt(beam.major * beam.minor).to_value(u.rad),
+        else pixel * n_pixels / beam_width(beam).to_value(u.rad),
         width=width,
         meta=dict(maps.meta),
     )
-
-
-def resolve_distance(maps: MomentMaps, distance: u.Quantity | str | None) -> u.Quantity:
-    """Take the argument, or else the distance of the maps, in pc.
-
-    Parameters
-    ----------
-    maps : `~stellarssl.moments.MomentMaps`
-        May know a distance.
-    distance : `~astropy.units.Quantity`, str or None
-        The argument.
-
-    Returns
-    -------
-    distance : `~astropy.units.Quantity`
-        In pc.
-
-    Raises
-    ------
-    MissingInputError
-        If there is neither.
-    """
-    distance = as_quantity("distance", maps.distance if distance is None else distance, u.pc)
-    if distance is None:
-        raise MissingInputError("distance", "must be given, such as '140 pc': tiles are physical")
-    return distance
 
 
 def _checked_positions(positions: SkyCoord) -> SkyCoord:
@@ -163,10 +138,9 @@ def _grid_positions(
     maps: MomentMaps, distance: u.Quantity, step: u.Quantity | str | None, width: u.Quantity
 ) -> SkyCoord:
     """Lay a north-up grid of positions over the observed part of the map."""
-    if distance.size != 1:
-        raise InputError("distance", "must be one value for a grid of tiles", distance)
+    distance = as_distance(distance, None, one_value="for a grid of tiles")
     step = width / 2 if step is None else as_quantity("step", step, u.pc)
-    angle = (step / distance.ravel()[0]).to_value(u.dimensionless_unscaled) * u.rad
+    angle = (step / distance).to_value(u.dimensionless_unscaled) * u.rad
     wcs, (ny, nx) = north_up_grid(maps, angle)
     y, x = np.mgrid[:ny, :nx]
     sky = wcs.pixel_to_world(x.ravel(), y.ravel())
