@@ -69,7 +69,8 @@ def open_fits(path: Path, content: str) -> Iterator[fits.HDUList]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", AstropyWarning)  # checksums and truncation only warn
-            with fits.open(path, memmap=False, checksum=True) as hdus:
+            # astropy leaves a file that it opened itself open if it raises
+            with path.open("rb") as file, fits.open(file, checksum=True) as hdus:
                 yield hdus
     except (OSError, KeyError, ValueError, TypeError, IndexError, AstropyWarning) as error:
         rule = f"must be an undamaged FITS file of {content} ({error})"

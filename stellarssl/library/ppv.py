@@ -24,20 +24,13 @@ from stellarssl.library._shipped import (
     row_index,
     rows_without,
 )
+from stellarssl.observe.ppv import TILE_CHANNEL_WIDTH, TILE_N_H_PER_W
 
 __all__ = [
-    "PPV_CHANNEL_WIDTH",
-    "PPV_N_H_PER_W",
     "PPVTiles",
     "decode_brightness",
     "encode_brightness",
 ]
-
-PPV_CHANNEL_WIDTH = 0.125 * u.km / u.s
-"""Channel width of the tiles."""
-
-PPV_N_H_PER_W = 1e22 * u.cm**-2 / (u.K * u.km / u.s)
-"""Hydrogen nuclei per integrated brightness: the gas is taken as optically thin."""
 
 _SHA256 = "54d0a01a9c461fdd2f88753b659c441b32a6b5cf2f35ba300100dd31ae73a4a3"
 _T0, _DEX, _TOP = 0.01, 4.5, 255  # K, dex, last code
@@ -83,7 +76,7 @@ def decode_brightness(codes: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     codes : `~numpy.ndarray`
-        Array of uint8, any shape, from `encode_brightness`.
+        Array of uint8, any shape, from ``encode_brightness``.
 
     Returns
     -------
@@ -93,8 +86,8 @@ def decode_brightness(codes: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> decode_brightness(np.array([0, 57, 255], dtype=np.uint8)).round(2)
-    array([0.000e+00, 9.000e-02, 3.162e+02], dtype=float32)
+    >>> decode_brightness(np.array([0, 57, 114], dtype=np.uint8)).round(2)
+    array([0.  , 0.09, 1.02], dtype=float32)
     """
     return _BRIGHTNESS[codes]
 
@@ -117,7 +110,7 @@ class PPVTiles:
         ``v_lsr``, the velocity of the tile's center in the simulated box; ``dx`` and ``dy``, the
         position of the star relative to the tile's center in pixels.
     codes : `~numpy.ndarray`
-        Array of uint8, shape (n, y, x, v): brightness as `encode_brightness` rounds it.
+        Array of uint8, shape (n, y, x, v): brightness rounded as by ``encode_brightness``.
     saturated : `~astropy.table.QTable`
         Voxels brighter than the last code: ``row``, ``channel``, ``y``, ``x`` and the exact
         ``brightness``.
@@ -144,16 +137,15 @@ class PPVTiles:
         for table in (self.table, self.saturated):
             for name in sorted(table.colnames):
                 column = np.asarray(table[name])
-                if column.dtype.kind == "U":
-                    column = np.char.encode(column, "ascii")
-                digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
+                kind = {"U": "S", "f": "<f8"}.get(column.dtype.kind, "<i8")
+                digest.update(name.encode() + column.astype(kind).tobytes())
         return digest.hexdigest()
 
     @property
     def velocity(self) -> u.Quantity:
         """Velocity of each channel's center relative to the star, shape (v,)."""
         n_channels = self.codes.shape[-1]
-        return (np.arange(n_channels) - (n_channels - 1) / 2) * PPV_CHANNEL_WIDTH
+        return (np.arange(n_channels) - (n_channels - 1) / 2) * TILE_CHANNEL_WIDTH
 
     @classmethod
     def default(cls) -> Self:
@@ -246,8 +238,8 @@ class PPVTiles:
         primary.header.update({"LONGSTRN": "OGIP 1.0", "META": json.dumps(self.meta)})
         primary.header["T0"] = (_T0, "[K] T = T0 * (10**(code * DEX / 255) - 1)")
         primary.header["DEX"] = (_DEX, "[dex] see T0")
-        primary.header["DV"] = (PPV_CHANNEL_WIDTH.value, "[km/s] channel width")
-        primary.header["NHPERW"] = (PPV_N_H_PER_W.value, "[cm-2/(K km/s)] N_H per K km/s")
+        primary.header["DV"] = (TILE_CHANNEL_WIDTH.value, "[km/s] channel width")
+        primary.header["NHPERW"] = (TILE_N_H_PER_W.value, "[cm-2/(K km/s)] N_H per K km/s")
         codes = fits.CompImageHDU(
             _differences(self.codes),
             name="CODES",
@@ -282,9 +274,7 @@ class PPVTiles:
         old, new = _matches(np.asarray(self.saturated["row"]), index)
         saturated = self.saturated[old]
         saturated["row"] = new
-        return replace(
-            self, table=self.table[index], codes=self.codes[index], saturated=saturated
-        )
+        return replace(self, table=self.table[index], codes=self.codes[index], saturated=saturated)
 
     def exclude(self, *, sim: str | Sequence[str]) -> Self:
         """Return the tiles of all simulations but some.
@@ -365,9 +355,13 @@ def _differences(codes: np.ndarray) -> np.ndarray:
 
 
 def _summed(differences: np.ndarray) -> np.ndarray:
-    """Undo `_differences`."""
-    along_x = np.cumsum(differences, axis=2, dtype=np.uint8)
-    return np.cumsum(along_x, axis=1, dtype=np.uint8, out=along_x)
+    """Undo `_differences`; adding one image line after the other is faster than `numpy.cumsum`."""
+    codes = np.array(differences)
+    for x in range(1, codes.shape[2]):
+        codes[:, :, x] += codes[:, :, x - 1]
+    for y in range(1, codes.shape[1]):
+        codes[:, y] += codes[:, y - 1]
+    return codes
 
 
 def _matches(values: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
