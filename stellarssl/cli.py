@@ -104,7 +104,7 @@ def _segment(options: argparse.Namespace) -> int:
 
 def _analyze(options: argparse.Namespace) -> int:
     analysis = stellarssl.analyze(
-        _maps_at_least(options),
+        _maps(options),
         options.positions,
         n_classes=options.n_classes,
         progress=options.progress,
@@ -230,17 +230,6 @@ def _measuring(options: argparse.Namespace) -> dict[str, object]:
 
 def _maps(options: argparse.Namespace) -> "stellarssl.MomentMaps":
     return stellarssl.moment_maps(options.cube, **_measuring(options))
-
-
-def _maps_at_least(options: argparse.Namespace) -> "stellarssl.MomentMaps":
-    """Make the maps, without a column where the line is not known."""
-    try:
-        return _maps(options)
-    except InputError as error:
-        if error.parameter != "tracer" or options.tracer != "auto":
-            raise
-        options.tracer = None
-        return _maps(options)
 
 
 def _output(options: argparse.Namespace) -> Path:

@@ -13,6 +13,8 @@ __all__ = [
     "OutputExistsError",
     "StellarSSLError",
     "StellarSSLWarning",
+    "UnknownLineError",
+    "UnknownOptionError",
 ]
 
 
@@ -47,6 +49,14 @@ class MissingInputError(InputError):
 
     ``parameter`` is the name of that argument.
     """
+
+
+class UnknownLineError(InputError):
+    """The name of a tracer is not known."""
+
+
+class UnknownOptionError(InputError, TypeError):
+    """A function has no option of this name."""
 
 
 class ChangedInputError(InputError):

@@ -7,5 +7,6 @@ from stellarssl.cubes._cube import Cube
 from stellarssl.cubes._preflight import preflight
 from stellarssl.cubes._read import read_cube
 from stellarssl.cubes._sky import read_sky
+from stellarssl.cubes.options import ReadKeywords, ReadOptions
 
-__all__ = ["Cube", "preflight", "read_cube", "read_sky"]
+__all__ = ["Cube", "ReadKeywords", "ReadOptions", "preflight", "read_cube", "read_sky"]

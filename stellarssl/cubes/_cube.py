@@ -18,6 +18,7 @@ from spectral_cube import (
 )
 
 from stellarssl.cubes._sources import ScaledArray, Source
+from stellarssl.cubes.options import ReadOptions
 
 __all__ = ["Cube"]
 
@@ -41,6 +42,8 @@ class Cube:
         In the axis' own convention; radio where the axis is a frequency.
     velocity_convention : {"radio", "optical", "relativistic"}
         That of ``velocity``.
+    channels : slice
+        Channels that maps are made of: those in the option ``velocity_range``, or all.
     channel_width : `~astropy.units.Quantity`
         Above zero [km/s].
     kelvin_factor : ndarray
@@ -77,6 +80,7 @@ class Cube:
     valid: object
     velocity: np.ndarray
     velocity_convention: str
+    channels: slice
     channel_width: u.Quantity
     kelvin_factor: np.ndarray
     unit: u.UnitBase
@@ -93,7 +97,7 @@ class Cube:
     source: str
     notes: tuple[str, ...]
     origin: Source = field(repr=False)
-    options: dict = field(repr=False)
+    options: ReadOptions = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -9,11 +9,12 @@ from radio_beam import Beam
 
 from stellarssl._utils.geometry import TILE_WIDTH, beam_width
 from stellarssl.cubes._cube import Cube
-from stellarssl.cubes._read import Options, assemble, missing_error, open_with_options
+from stellarssl.cubes._read import assemble, missing_error, open_with_options
 from stellarssl.cubes._sample import quick_noise, sample_values
 from stellarssl.cubes._sources import Source
+from stellarssl.cubes.options import ReadOptions
 from stellarssl.exceptions import InputError
-from stellarssl.tracers import Tracer, get_tracer
+from stellarssl.tracers import Tracer, get_tracer, tracer_frequency
 
 __all__ = ["preflight"]
 
@@ -75,14 +76,13 @@ def preflight(
       column     N_H = 1.18e+22 cm-2 for each K km/s (C18O(1-0), molecular)
       note       the rest frequency is the tracer's, 109.782173 GHz
     """
-    named = tracer if isinstance(tracer, (str, Tracer)) else None
-    options = Options(unit, beam, rest_value, distance, named)
-    source, options = open_with_options(cube, options, hdu=hdu)
+    options = ReadOptions(unit=unit, beam=beam, rest_value=rest_value, distance=distance, hdu=hdu)
+    source, options = open_with_options(cube, options)
     facts = _size(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made, missing, doubts = assemble(source, options)
+            made, missing, doubts = assemble(source, options, tracer_frequency(tracer))
     except InputError as error:
         return _text(source.name, facts, [("everything", str(error))])
     facts += [*_spectral(made), *_line(made), *_brightness(made), *_scales(made)]

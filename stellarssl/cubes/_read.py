@@ -1,16 +1,16 @@
 """`read_cube`: what a source says, what the arguments add, and what is still missing."""
 
 import warnings
-from dataclasses import dataclass, fields, replace
+from typing import Unpack
 
 import astropy.units as u
 import numpy as np
 from radio_beam import Beam, Beams
 
-from stellarssl._utils.quantities import as_quantity
+from stellarssl._utils.options import accepts
 from stellarssl._utils.stages import stage
 from stellarssl.cubes._axes import channel_velocities
-from stellarssl.cubes._beams import as_beam, common_beam
+from stellarssl.cubes._beams import common_beam
 from stellarssl.cubes._cube import Cube
 from stellarssl.cubes._headers import (
     header_distance,
@@ -20,10 +20,10 @@ from stellarssl.cubes._headers import (
 )
 from stellarssl.cubes._sample import sample_values
 from stellarssl.cubes._sources import Source, open_source
+from stellarssl.cubes.options import ReadKeywords, ReadOptions
 from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
-from stellarssl.tracers import Tracer, tracer_frequency
 
-__all__ = ["Options", "assemble", "missing_error", "open_with_options", "read_cube"]
+__all__ = ["assemble", "missing_error", "open_cube", "open_with_options", "read_cube"]
 
 _KMS = u.km / u.s
 _WIDTH_TOLERANCE = 0.01
@@ -31,56 +31,35 @@ _BRIGHT = 1e4  # K; thermal lines stay below, masers and wrong units do not
 _FAST = 1000  # km/s
 
 
-@stage("cube")
-def read_cube(
-    cube: object,
-    *,
-    unit: u.UnitBase | str | None = None,
-    beam: Beam | u.Quantity | str | None = None,
-    rest_value: u.Quantity | str | None = None,
-    distance: u.Quantity | str | None = None,
-    hdu: int | str | None = None,
-    tracer: Tracer | str | None = None,
-) -> Cube:
+@accepts(ReadOptions)
+def read_cube(cube: object, **options: Unpack[ReadKeywords]) -> Cube:
     """Open a radio cube without reading, converting or convolving it as a whole.
 
     Parameters
     ----------
     cube : path-like, HDU, HDUList, SpectralCube or `Cube`
-        FITS (also compressed), a CASA image, or one that is open already. A `Cube` comes back
-        with the options applied. Stokes and other axes of length one are dropped.
-    unit : unit-like, optional
-        Brightness of the stored values: K, Jy/beam, Jy/sr or multiples; replaces the header's.
-        As a string it may name the scale: ``"K (Ta*)"``.
-    beam : `~radio_beam.Beam`, `~astropy.units.Quantity` or str, optional
-        ``"46 arcsec"`` or ``"3.9 2.9 arcsec"`` (full width at half maximum); replaces the
-        header's and holds for all channels.
-    rest_value : `~astropy.units.Quantity` or str, optional
-        Rest frequency of the line; replaces the header's.
-    distance : `~astropy.units.Quantity` or str, optional
-        Of the gas. Without it the header's card DISTANCE is taken, if it states its unit.
-    hdu : int or str, optional
-        Which HDU of a file; the first with three axes by default.
-    tracer : `~stellarssl.Tracer` or str, optional
-        A named line. Its rest frequency stands in where neither ``rest_value`` nor the header
-        has one.
+        FITS file (also compressed), CASA image, or a cube that is open already. A `Cube` is
+        returned with the options applied. Stokes and other axes of length one are dropped.
+    **options
+        Options of reading.
 
     Returns
     -------
     cube : `Cube`
-        Axes, units and beam in order; the values still where they were.
+        Axes, units and beam are in order; the values have not been read.
 
     Raises
     ------
     InputError
-        If there is no such file, it is broken, or it is no cube.
+        If the file is missing or broken, or does not hold a cube, or an option breaks a rule.
     MissingInputError
-        If the header leaves out what is needed; one sentence names all arguments that supply it.
+        If the header lacks something that is needed; one sentence names all arguments that
+        supply it.
 
     Warns
     -----
     StellarSSLWarning
-        If something was repaired; ``cube.notes`` has it, too.
+        If something was repaired; it is also listed in ``cube.notes``.
 
     Examples
     --------
@@ -93,11 +72,33 @@ def read_cube(
     >>> cube.velocity, cube.channel_width, cube.kelvin_factor[0]
     (array([ 0. , -0.1, -0.2, -0.3]), <Quantity 0.1 km / s>, np.float64(0.001))
     """
-    added = Options(unit, beam, rest_value, distance, tracer)
-    if isinstance(cube, Cube) and hdu is None and added.empty:
+    return open_cube(cube, ReadOptions(**options))
+
+
+@stage("cube")
+def open_cube(cube: object, options: ReadOptions, *, line: u.Quantity | None = None) -> Cube:
+    """Open a cube with a set of options.
+
+    Parameters
+    ----------
+    cube : path-like, HDU, HDUList, SpectralCube or `Cube`
+        As `read_cube` takes it.
+    options : `~stellarssl.cubes.ReadOptions`
+        What the user adds.
+    line : `~astropy.units.Quantity`, optional
+        Rest frequency of the line that the user names, used where neither an option nor the
+        header states one.
+
+    Returns
+    -------
+    cube : `Cube`
+        As `read_cube` returns it.
+    """
+    options = options.reading()
+    if isinstance(cube, Cube) and not options.given() and (line is None or _has_rest(cube)):
         return cube
-    source, options = open_with_options(cube, added, hdu=hdu)
-    made, missing, doubts = assemble(source, options)
+    source, options = open_with_options(cube, options)
+    made, missing, doubts = assemble(source, options, line)
     if not isinstance(cube, Cube):
         doubts = [*source.repairs, *doubts]
     if doubts:
@@ -107,25 +108,8 @@ def read_cube(
     return made
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a user adds to a header; None where the header stands."""
-
-    unit: object = None
-    beam: object = None
-    rest_value: object = None
-    distance: object = None
-    tracer: object = None
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is added."""
-        return all(getattr(self, each.name) is None for each in fields(self))
-
-    def over(self, earlier: "Options") -> "Options":
-        """Return these options, completed by earlier ones."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(earlier, **{name: v for name, v in values.items() if v is not None})
+def _has_rest(cube: Cube) -> bool:
+    return cube.rest_value is not None
 
 
 def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
@@ -137,26 +121,28 @@ def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
     return MissingInputError(", ".join(missing), rule)
 
 
-def open_with_options(
-    cube: object, options: Options, *, hdu: int | str | None
-) -> tuple[Source, Options]:
-    """Return what a cube is read from and all options that apply to it, earlier ones included."""
+def open_with_options(cube: object, options: ReadOptions) -> tuple[Source, ReadOptions]:
+    """Return the source of a cube, and the options together with those it was read with."""
     if not isinstance(cube, Cube):
-        return open_source(cube, hdu), options
-    if hdu is not None:
-        raise InputError("hdu", "applies to a file or an HDUList only", hdu)
+        return open_source(cube, options.hdu), options
+    if options.hdu is not None:
+        raise InputError("hdu", "applies to a file or an HDUList only", options.hdu)
     return cube.origin, options.over(cube.options)
 
 
-def assemble(source: Source, options: Options) -> tuple[Cube, dict[str, str], list[str]]:
+def assemble(
+    source: Source, options: ReadOptions, line: u.Quantity | None = None
+) -> tuple[Cube, dict[str, str], list[str]]:
     """Apply options to a source.
 
     Parameters
     ----------
     source : `Source`
         What was opened.
-    options : `Options`
+    options : `~stellarssl.cubes.ReadOptions`
         What the user adds.
+    line : `~astropy.units.Quantity`, optional
+        Rest frequency to use where neither the options nor the header state one.
 
     Returns
     -------
@@ -172,23 +158,26 @@ def assemble(source: Source, options: Options) -> tuple[Cube, dict[str, str], li
     InputError
         If an option, a unit, the channels or the values cannot be used.
     """
+    options = options.check()
     notes = [*source.repairs, *source.notes]
     axes = source.axes
     if axes.specsys in ("TOPOCENT", "GEOCENTR"):
         notes.append(f"velocities are as observed ({axes.specsys}), in no common frame")
     unit, scale = _unit(source, options, notes)
     beam, areas, varies = _beam(source, options, notes)
-    rest = _rest_value(source, options, notes)
+    rest = _rest_value(source, options, line, notes)
     velocity, frequency = channel_velocities(axes, rest)
     width = _channel_width(velocity)
     factor = _kelvin_factor(unit, frequency, areas, len(velocity))
     distance, distance_origin = _distance(source, options, notes)
+    channels = _channels(velocity, width, options.velocity_range)
     doubts = _doubts(source, velocity, factor)
     made = Cube(
         data=source.data,
         valid=source.valid,
         velocity=velocity,
         velocity_convention=axes.convention,
+        channels=channels,
         channel_width=width,
         kelvin_factor=factor,
         unit=unit,
@@ -230,11 +219,10 @@ def _missing(cube: Cube) -> dict[str, str]:
 
 
 def _unit(
-    source: Source, options: Options, notes: list[str]
+    source: Source, options: ReadOptions, notes: list[str]
 ) -> tuple[u.UnitBase | None, str | None]:
     """Return the brightness unit and the temperature scale."""
-    stated = source.unit if options.unit is None else options.unit
-    text = stated.to_string() if isinstance(stated, u.UnitBase) else str(stated).strip()
+    text = (source.unit if options.unit is None else options.unit).strip()
     if not text:
         return None, None
     unit, scale, repaired = parse_brightness(text)
@@ -244,12 +232,10 @@ def _unit(
 
 
 def _beam(
-    source: Source, options: Options, notes: list[str]
+    source: Source, options: ReadOptions, notes: list[str]
 ) -> tuple[Beam | None, u.Quantity | None, bool]:
     """Return the common beam, the beam's area in each channel, and whether it varies."""
-    beam = as_beam(options.beam)
-    if beam is None:
-        beam = source.beam
+    beam = source.beam if options.beam is None else options.beam
     if isinstance(beam, Beams):
         shared, varies = common_beam(beam)
         count = int(np.sum(~np.isfinite(beam.sr.value)))
@@ -264,20 +250,19 @@ def _beam(
     return beam, u.Quantity(beam.sr.value, u.sr), False
 
 
-def _rest_value(source: Source, options: Options, notes: list[str]) -> u.Quantity | None:
-    """Return the argument's rest frequency, else the header's, else the named tracer's."""
-    given, through = options.rest_value, u.spectral()
-    rest = as_quantity("rest_value", given, u.GHz, scalar=True, equivalencies=through)
-    if rest is not None:
-        return rest
+def _rest_value(
+    source: Source, options: ReadOptions, line: u.Quantity | None, notes: list[str]
+) -> u.Quantity | None:
+    """Return the option's rest frequency, else the header's, else that of the named line."""
+    if options.rest_value is not None:
+        return options.rest_value
     if source.axes.rest is not None:
         return source.axes.rest.to(u.GHz)
-    rest = tracer_frequency(options.tracer)
-    if rest is None:
+    if line is None:
         notes.append("no rest frequency is known (rest_value=)")
-    else:
-        notes.append(f"the rest frequency is the tracer's, {rest:.9g}")
-    return rest
+        return None
+    notes.append(f"the rest frequency is the tracer's, {line:.9g}")
+    return line
 
 
 def _channel_width(velocity: np.ndarray) -> u.Quantity:
@@ -290,6 +275,19 @@ def _channel_width(velocity: np.ndarray) -> u.Quantity:
         rule = f"must have channels of one width to {_WIDTH_TOLERANCE:.0%} (resample it first)"
         raise InputError("cube", rule, f"{steps.min():.4g} to {steps.max():.4g} km/s")
     return abs(mean) * _KMS
+
+
+def _channels(velocity: np.ndarray, width: u.Quantity, limits: u.Quantity | None) -> slice:
+    """Return the channels whose centers lie in the range of velocities."""
+    if limits is None or not np.isfinite(velocity).any():
+        return slice(0, len(velocity))
+    low, high = limits.value
+    inside = np.flatnonzero((velocity >= low) & (velocity <= high))
+    if inside.size < 2:
+        ends = f"{velocity.min():.5g} to {velocity.max():.5g} km/s"
+        rule = f"must hold two channels or more of {width:.4g} in {ends}"
+        raise InputError("velocity_range", rule, f"{low:g} {high:g} km/s")
+    return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
 def _kelvin_factor(
@@ -308,12 +306,11 @@ def _kelvin_factor(
 
 
 def _distance(
-    source: Source, options: Options, notes: list[str]
+    source: Source, options: ReadOptions, notes: list[str]
 ) -> tuple[u.Quantity | None, str | None]:
     """Return the argument's distance, else the header's if it states its unit."""
-    distance = as_quantity("distance", options.distance, u.pc, scalar=True)
-    if distance is not None:
-        return distance, "argument"
+    if options.distance is not None:
+        return options.distance, "argument"
     distance = header_distance(source.header)
     if distance is not None:
         notes.append(f"the distance is the header's, {distance:g}")

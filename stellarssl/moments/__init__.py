@@ -4,5 +4,14 @@ from stellarssl.moments.blocks import Plan
 from stellarssl.moments.core import moment_maps, moment_plan
 from stellarssl.moments.footprint import source_footprint
 from stellarssl.moments.maps import MomentMaps
+from stellarssl.moments.options import MomentKeywords, MomentOptions
 
-__all__ = ["MomentMaps", "Plan", "moment_maps", "moment_plan", "source_footprint"]
+__all__ = [
+    "MomentKeywords",
+    "MomentMaps",
+    "MomentOptions",
+    "Plan",
+    "moment_maps",
+    "moment_plan",
+    "source_footprint",
+]

@@ -9,9 +9,9 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 
 from stellarssl.encoder import Encoder
-from stellarssl.exceptions import InputError, StellarSSLError
+from stellarssl.exceptions import StellarSSLError
 from stellarssl.library import ReferenceLibrary
-from stellarssl.moments import MomentMaps, moment_maps
+from stellarssl.moments import MomentMaps
 from stellarssl.pipeline._masses import as_maps, estimate_mass, write_masses
 from stellarssl.pipeline._positions import read_sources
 from stellarssl.segmentation import PCASegmenter, Segmentation
@@ -157,7 +157,7 @@ def analyze(
         If nothing is detected.
     """
     sources = None if positions is None else read_sources(positions)
-    maps = _maps_at_least(data, distance, progress=progress)
+    maps = as_maps(data, distance=distance, progress=progress)
     windowed = sources is not None and sources.velocity_range is not None
     refused = {}
     masses = segmentation = None
@@ -171,15 +171,3 @@ def analyze(
     except StellarSSLError as error:
         refused["segments"] = str(error)
     return Analysis(maps, masses, segmentation, refused)
-
-
-def _maps_at_least(
-    data: object, distance: u.Quantity | str | None, *, progress: bool
-) -> MomentMaps:
-    """Make maps, without a column where the line is not known."""
-    try:
-        return as_maps(data, distance=distance, progress=progress)
-    except InputError as error:
-        if error.parameter != "tracer":
-            raise
-    return moment_maps(data, tracer=None, distance=distance, progress=progress)

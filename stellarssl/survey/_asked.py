@@ -8,7 +8,7 @@ from stellarssl._utils.quantities import as_quantity, as_range
 from stellarssl.cubes._beams import as_beam
 from stellarssl.cubes._headers import parse_brightness
 from stellarssl.cubes._sources import check_hdu
-from stellarssl.moments.core import as_efficiency
+from stellarssl.moments.options import as_efficiency
 from stellarssl.pipeline import Sources
 from stellarssl.survey._catalog import digest
 from stellarssl.survey._models import Models

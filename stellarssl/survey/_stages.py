@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
-from stellarssl.cubes import read_cube
 from stellarssl.exceptions import (
     InputError,
     MissingInputError,
     OutputError,
     StellarSSLError,
 )
-from stellarssl.moments import MomentMaps, moment_maps, source_footprint
+from stellarssl.moments import MomentMaps, MomentOptions, moment_maps, source_footprint
 from stellarssl.observe import Observation
 from stellarssl.pipeline import estimate_mass, group_by_observation, segment, write_masses
 from stellarssl.survey._models import load_models, observed_library, write_observed
@@ -115,25 +114,19 @@ def make_moments(recipe: Recipe, job: Job, view: View) -> Found | StellarSSLErro
 
 
 def _measured(recipe: Recipe, job: Job, view: View) -> MomentMaps:
-    """Make maps, without a column where the line is not known."""
+    """Make the maps of a view."""
     options = dict(recipe.options)
     if view.window is not None:
         options["velocity_range"] = view.window
     with _unchanged(job):
         if recipe.only_sources:
             options["footprint"] = _surroundings(recipe, job, view)
-        try:
-            return moment_maps(job.cube, **options)
-        except InputError as error:
-            if error.parameter != "tracer" or options["tracer"] != "auto":
-                raise
-        return moment_maps(job.cube, **options | {"tracer": None})
+        return moment_maps(job.cube, **options)
 
 
 def _surroundings(recipe: Recipe, job: Job, view: View) -> np.ndarray:
     """Mark the pixels that the tiles of a view's sources need."""
-    names = ("unit", "beam", "rest_value", "distance", "hdu", "tracer")
-    cube = read_cube(job.cube, **{name: recipe.options[name] for name in names})
+    cube = MomentOptions(**recipe.options).open(job.cube)
     sources = job.sources[view.rows]
     return source_footprint(cube, sources.skycoord, distance=sources.distance)
 

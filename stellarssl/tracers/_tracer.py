@@ -2,16 +2,17 @@
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import astropy.units as u
 import numpy as np
 
 from stellarssl._utils.quantities import as_quantity
-from stellarssl.exceptions import InputError, MissingInputError
+from stellarssl.exceptions import InputError, MissingInputError, UnknownLineError
 from stellarssl.tracers._lines import LINES, TRACERS, Line
 from stellarssl.tracers._lte import BACKGROUND, N_H_PER_W_UNIT, lte_column
 
-__all__ = ["Tracer", "get_tracer", "tracer_frequency"]
+__all__ = ["Tracer", "as_abundance", "get_tracer", "tracer_frequency"]
 
 _KINDS = ("molecular", "atomic", "opaque", "user")
 _EXCITATION = 10 * u.K
@@ -108,9 +109,10 @@ def get_tracer(
 
     Raises
     ------
+    UnknownLineError
+        If the name is unknown; the message suggests similar ones.
     InputError
-        If the name is unknown, the rest frequency is another line's, or an option does not
-        apply to the tracer.
+        If the rest frequency is another line's, or an option does not apply to the tracer.
     MissingInputError
         If ``"auto"`` finds no line at the rest frequency, or N2H+ comes without an abundance.
 
@@ -181,7 +183,14 @@ def _as_factor(tracer: str) -> u.Quantity:
         return u.Quantity(re.sub(r"km\s*/\s*s\b", "km s-1", tracer)).to(N_H_PER_W_UNIT)
     except (TypeError, ValueError, u.UnitConversionError) as error:
         rule = f"must be {', '.join(TRACERS)}, 'auto', None or a factor in cm-2 / (K km/s)"
-        raise InputError("tracer", rule, tracer) from error
+        raise UnknownLineError("tracer", f"{rule}{_did_you_mean(tracer)}", tracer) from error
+
+
+def _did_you_mean(tracer: str) -> str:
+    """Return a hint that names the known lines whose names are nearly the same."""
+    names = {_normalize(name): name for name in TRACERS}
+    near = get_close_matches(_normalize(tracer), names, n=2, cutoff=0.5)
+    return f" (did you mean {' or '.join(names[each] for each in near)}?)" if near else ""
 
 
 def _normalize(name: str) -> str:
@@ -253,7 +262,7 @@ def _make_tracer(
     if temperature <= BACKGROUND:
         rule = f"must be above the background's {BACKGROUND}, or the line is not seen in emission"
         raise InputError("excitation_temperature", rule, temperature)
-    abundance = line.abundance if abundance is None else _as_abundance(abundance)
+    abundance = line.abundance if abundance is None else as_abundance(abundance)
     if abundance is None:
         rule = f"must be given for {line.name} (molecules per H2; 1e-10 to 1e-9 are found)"
         raise MissingInputError("abundance", rule)
@@ -270,8 +279,24 @@ def _make_tracer(
     )
 
 
-def _as_abundance(abundance: float) -> float:
-    """Check an abundance relative to H2."""
+def as_abundance(abundance: float) -> float:
+    """Check an abundance.
+
+    Parameters
+    ----------
+    abundance : float
+        Number of molecules per H2.
+
+    Returns
+    -------
+    abundance : float
+        The checked value.
+
+    Raises
+    ------
+    InputError
+        If it is not between 0 and 1.
+    """
     rule = "must be molecules per H2, between 0 and 1"
     try:
         value = float(u.Quantity(abundance).to_value(u.dimensionless_unscaled))

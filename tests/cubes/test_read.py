@@ -15,6 +15,7 @@ from spectral_cube import BooleanArrayMask, FunctionMask, SpectralCube
 
 from stellarssl.cubes import Cube, read_cube
 from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
+from stellarssl.moments import MomentOptions
 
 from .conftest import REST, SHAPE, make_header
 
@@ -477,18 +478,18 @@ def test_rest_value_on_velocity_axes(write):
     assert_allclose(other.velocity, C * (1 - FREQUENCY / 110.25e9), atol=1e-6)
 
 
-def test_a_named_tracer_lends_its_rest_frequency(write):
+def test_a_named_tracer_supplies_its_rest_frequency(write):
     path = write(RESTFRQ=None, BUNIT="Jy/beam")
     with pytest.raises(
         MissingInputError, match=r"^rest_value: must be given \(rest_value=\), as cube"
     ):
         read_cube(path)
     with pytest.raises(MissingInputError, match="rest_value="):
-        read_cube(path, tracer="auto")
-    cube = read_cube(path, tracer="13CO")
+        MomentOptions(tracer="auto").open(path)
+    cube = MomentOptions(tracer="13CO").open(path)
     assert_allclose(cube.rest_value.to_value(u.GHz), 110.2013543)
     assert "the rest frequency is the tracer's, 110.201354 GHz" in cube.notes
-    kept = read_cube(write(name="stated.fits", RESTFRQ=110.20137e9), tracer="13CO")
+    kept = MomentOptions(tracer="13CO").open(write(name="stated.fits", RESTFRQ=110.20137e9))
     assert_allclose(kept.rest_value.to_value(u.GHz), 110.20137, rtol=1e-12)
 
 

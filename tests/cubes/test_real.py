@@ -9,6 +9,7 @@ from spectral_cube import SpectralCube
 
 from stellarssl.cubes import preflight, read_cube
 from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
+from stellarssl.moments import MomentOptions
 from stellarssl.tracers import get_tracer
 
 L1448 = {"unit": "K (Ta*)", "beam": "46 arcsec", "rest_value": "110.201354 GHz"}
@@ -76,7 +77,7 @@ def test_ngc6946(real_cubes):
     with repairs, pytest.raises(MissingInputError, match=r"rest_value=.*FREQ0 = 1420405758"):
         read_cube(path)
     with repairs:
-        cube = read_cube(path, tracer="HI")
+        cube = MomentOptions(tracer="HI").open(path)
     assert cube.shape == (101, 100, 100)
     assert_allclose(cube.velocity, -243 + 4.199999809 * (21 + np.arange(101)))
     assert cube.specsys == "BARYCENT"

@@ -7,7 +7,13 @@ from astropy.io import fits
 
 from stellarssl import moment_maps
 from stellarssl._utils import compiled
-from stellarssl.exceptions import InputError, MissingInputError, NoSignalError
+from stellarssl.exceptions import (
+    InputError,
+    MissingInputError,
+    NoSignalError,
+    StellarSSLWarning,
+    UnknownLineError,
+)
 from stellarssl.moments import _voxels
 from stellarssl.moments.blocks import available_memory, make_plan
 
@@ -34,9 +40,12 @@ def test_one_channel(make_hdu):
 
 def test_mask(cloud, make_hdu):
     hdu = make_hdu(cloud)
-    rule = r"mask: must be a boolean array of the cube's shape \(64, 48, 56\); got "
+    rule = "mask: must be a boolean array with 3 axes, or a FITS file; got "
     refuse(hdu, rule + r"\(48, 56\)", mask=np.ones((48, 56), bool))
     refuse(hdu, rule + "'dtype float64'", mask=np.ones(cloud.shape))
+    rule = r"mask: must be a boolean array of the cube's shape \(64, 48, 56\); got "
+    refuse(hdu, rule + r"\(64, 56, 48\)", mask=np.ones((64, 56, 48), bool))
+    refuse(hdu, "mask: file not found; got 'none.fits'", mask="none.fits")
 
 
 def test_velocity_range(cloud, make_hdu):
@@ -51,9 +60,10 @@ def test_noise(cloud, make_hdu):
     hdu = make_hdu(cloud)
     rule = r"noise: must be a quantity in K or K: a number, a map \(48, 56\) or a cube"
     refuse(hdu, rule + r".*got \(56, 48\)", noise=np.ones((56, 48)) * u.K)
-    refuse(hdu, rule + ".*got 'unit none'", noise=0.1)
     refuse(hdu, rule + ".*got 'unit Jy'", noise="0.1 Jy")
-    refuse(hdu, rule, noise="much")
+    rule = "noise: must be a quantity with a unit, such as '0.1 K', or a FITS file; got "
+    refuse(hdu, rule + "'a number without a unit'", noise=0.1)
+    refuse(hdu, rule + "'much'", noise="much")
     refuse(hdu, "noise: must be finite and not below zero", noise=-0.1 * u.K)
 
 
@@ -68,7 +78,13 @@ def test_efficiency(cloud, make_hdu):
 
 def test_tracer(cloud, make_hdu):
     hdu = make_hdu(cloud, RESTFRQ=145e9)
-    refuse(hdu, "tracer: must be named, as no known line is at 145 GHz", MissingInputError)
+    with pytest.warns(StellarSSLWarning, match="no column.*tracer: .*no known line is at 145 GHz"):
+        maps = moment_maps(hdu)
+    assert maps.tracer is None
+    with pytest.raises(MissingInputError, match="tracer: must be given for a column"):
+        _ = maps.n_h
+    rule = r"tracer: must be HI, .* \(did you mean 13CO.* or .*\?\); got '13CC'"
+    refuse(hdu, rule, UnknownLineError, tracer="13CC")
 
 
 def test_scale(cloud, make_hdu):
