@@ -21,7 +21,7 @@ from stellarssl.moments.blocks import as_bytes, as_threads
 from stellarssl.tracers import Tracer, get_tracer, tracer_frequency
 from stellarssl.tracers._tracer import as_abundance
 
-__all__ = ["MomentKeywords", "MomentOptions", "as_efficiency"]
+__all__ = ["MomentKeywords", "MomentOptions", "as_efficiency", "spell_array"]
 
 _ANY_LINE = "13CO"
 """Stands for a line that is not known yet: it takes a temperature and an abundance."""
@@ -106,8 +106,8 @@ def _parse_progress(value: object) -> bool:
     return bool(value)
 
 
-def _spell_array(value: object) -> str:
-    """Name an array or a file by its content, so that like is alike wherever it lies."""
+def spell_array(value: object) -> str:
+    """Describe an array or a file by its content, which is the same wherever it is stored."""
     if isinstance(value, Path):
         return f"file with sha256 {file_sha256(value)[:12]}"
     if isinstance(value, u.Quantity) and value.isscalar:
@@ -147,7 +147,7 @@ class MomentOptions(ReadOptions):
         "of zeros and ones; if left out, they are found above the noise",
         example="mask.fits",
         parse=lambda value: check_flags("mask", value, 3),
-        canonical=_spell_array,
+        canonical=spell_array,
     )
     noise: u.Quantity | str | os.PathLike | None = option(
         "`~astropy.units.Quantity`, str or path-like",
@@ -155,7 +155,7 @@ class MomentOptions(ReadOptions):
         "(v, y, x), or a FITS file of either; if left out, it is measured",
         example="0.1 K",
         parse=check_noise,
-        canonical=_spell_array,
+        canonical=spell_array,
     )
     efficiency: float | None = option(
         "float",
@@ -209,7 +209,7 @@ class MomentOptions(ReadOptions):
         "a FITS file of zeros and ones; only blocks that hold some of them are read",
         example="footprint.fits",
         parse=lambda value: check_flags("footprint", value, 2),
-        canonical=_spell_array,
+        canonical=spell_array,
         changes_numbers=False,
     )
     progress: bool = option(

@@ -1,18 +1,27 @@
 """Masses and segments together, and what had to be refused."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
-import astropy.units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 
+from stellarssl._utils.options import accepts
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import StellarSSLError
 from stellarssl.library import ReferenceLibrary
-from stellarssl.moments import MomentMaps
-from stellarssl.pipeline._masses import as_maps, estimate_mass, write_masses
+from stellarssl.moments import MomentKeywords, MomentMaps, MomentOptions
+from stellarssl.pipeline._masses import (
+    as_allowed,
+    as_maps,
+    estimate_mass,
+    split_distance,
+    write_masses,
+)
+from stellarssl.pipeline._models import as_encoder, as_library
 from stellarssl.pipeline._positions import read_sources
 from stellarssl.segmentation import PCASegmenter, Segmentation
 
@@ -70,84 +79,94 @@ class Analysis:
         return paths
 
 
+@accepts(MomentOptions)
 def segment(
     data: object,
     *,
-    distance: u.Quantity | str | None = None,
     n_classes: int | None = None,
-    encoder: Encoder | None = None,
-    library: ReferenceLibrary | None = None,
-    progress: bool = False,
+    library: ReferenceLibrary | str | os.PathLike | None = None,
+    encoder: Encoder | str | os.PathLike | None = None,
+    **options: Unpack[MomentKeywords],
 ) -> Segmentation:
     """Segment the gas of a cube by the principal components of the encoder's patch tokens.
 
     Parameters
     ----------
     data : cube or `~stellarssl.MomentMaps`
-        As for `estimate_mass`.
-    distance : `~astropy.units.Quantity` or str, optional
-        By default the header's. Without any, a tile is 64 pixels of the map.
+        A path, HDU, ``SpectralCube`` or `~stellarssl.Cube`; or maps, which were made with options
+        of their own, so that only ``distance`` and ``progress`` can be given with them.
     n_classes : int, optional
-        Kinds of gas; by default as many as the data bear.
-    encoder : `~stellarssl.Encoder`, optional
-        The shipped one by default.
-    library : `~stellarssl.ReferenceLibrary`, optional
-        Fixes the components, so that colors mean the same in every cube; the shipped one by
-        default.
-    progress : bool, optional
-        Whether bars are shown.
+        Number of classes of gas; by default as many as the data support.
+    library : `~stellarssl.ReferenceLibrary` or path-like, optional
+        Library that fixes the components, so that colors mean the same in every cube; the shipped
+        one by default.
+    encoder : `~stellarssl.Encoder`, str or path-like, optional
+        Encoder, or its name or file; the shipped one by default.
+    **options
+        Options of reading and measuring.
 
     Returns
     -------
     segmentation : `~stellarssl.Segmentation`
-        On the cube's own pixels.
+        Classes and segments on the cube's own pixels.
 
     Raises
     ------
     InputError
-        If an argument breaks a rule, or there is no column for want of a tracer.
+        If an argument breaks a rule, or there is no column because no tracer is known.
     NoSignalError
         If nothing is detected.
+
+    Notes
+    -----
+    If no distance is known, a tile is 64 pixels of the map.
     """
-    maps = as_maps(data, distance=distance, progress=progress)
-    library = library or _embedded_for(encoder)
-    encoder = encoder or Encoder.from_pretrained()
-    segmenter = PCASegmenter(encoder, library, n_classes=n_classes)
-    return segmenter.segment(maps, distance=distance, progress=progress)
+    checked = MomentOptions(**options).check()
+    maps = as_maps(data, checked)
+    fixed = _embedded_for(encoder) if library is None else as_library(library)
+    segmenter = PCASegmenter(as_encoder(encoder), fixed, n_classes=n_classes)
+    return segmenter.segment(maps, distance=checked.distance, progress=checked.progress)
 
 
-def _embedded_for(encoder: Encoder | None) -> ReferenceLibrary:
+def _embedded_for(encoder: Encoder | str | os.PathLike | None) -> ReferenceLibrary:
     library = ReferenceLibrary.default()
-    return library if encoder is None else library.embed(encoder)
+    return library if encoder is None else library.embed(as_encoder(encoder))
 
 
+@accepts(MomentOptions)
 def analyze(
     data: object,
     positions: SkyCoord | Table | str | os.PathLike | None = None,
     *,
-    distance: u.Quantity | str | None = None,
     n_classes: int | None = None,
-    library: ReferenceLibrary | None = None,
-    encoder: Encoder | None = None,
-    progress: bool = False,
+    library: ReferenceLibrary | str | os.PathLike | None = None,
+    encoder: Encoder | str | os.PathLike | None = None,
+    allow: Sequence[str] = (),
+    **options: Unpack[MomentKeywords],
 ) -> Analysis:
-    """Make all that can be made of a cube; what cannot is refused, with the reason.
+    """Make maps, masses and segments of a cube; give the reason for each that is refused.
 
     Parameters
     ----------
     data : cube or `~stellarssl.MomentMaps`
-        As for `estimate_mass`. A cube of a line without a column formula still gives moments.
-    positions, distance
-        As for `estimate_mass`.
+        As for `estimate_mass`. A cube of a line without a column formula still gives maps.
+    positions : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or path-like, optional
+        Positions of the stars, as for `estimate_mass`.
     n_classes : int, optional
-        As for `segment`.
-    library, encoder, progress
-        As for `estimate_mass`.
+        Number of classes of gas, as for `segment`.
+    library : `~stellarssl.ReferenceLibrary` or path-like, optional
+        Library for masses and segments; the shipped one by default.
+    encoder : `~stellarssl.Encoder`, str or path-like, optional
+        Encoder, or its name or file; the shipped one by default.
+    allow : sequence of str, optional
+        Flags in spite of which a mass is shown, such as ``["missing_flux"]``.
+    **options
+        Options of reading and measuring.
 
     Returns
     -------
     analysis : `Analysis`
-        Maps, masses, segments, and what was refused.
+        Maps, masses, segments, and the reasons for what was refused.
 
     Raises
     ------
@@ -156,18 +175,27 @@ def analyze(
     NoSignalError
         If nothing is detected.
     """
+    checked, distance = split_distance(options)
+    given = {
+        "library": None if library is None else as_library(library),
+        "encoder": None if encoder is None else as_encoder(encoder),
+    }
+    allowed = as_allowed(allow)
     sources = None if positions is None else read_sources(positions)
-    maps = as_maps(data, distance=distance, progress=progress)
+    maps = as_maps(data, checked)
     windowed = sources is not None and sources.velocity_range is not None
+    with_maps = {"progress": checked.progress}
     refused = {}
     masses = segmentation = None
-    shared = {"distance": distance, "library": library, "encoder": encoder, "progress": progress}
     try:
-        masses = estimate_mass(data if windowed else maps, sources, **shared)
+        measured, shared = (data, checked.given()) if windowed else (maps, with_maps)
+        shared = shared | {"distance": distance}
+        masses = estimate_mass(measured, sources, allow=allowed, **given, **shared)
     except StellarSSLError as error:
         refused["masses"] = str(error)
     try:
-        segmentation = segment(maps, n_classes=n_classes, **shared)
+        shared = with_maps | {"distance": checked.distance}
+        segmentation = segment(maps, n_classes=n_classes, **given, **shared)
     except StellarSSLError as error:
         refused["segments"] = str(error)
     return Analysis(maps, masses, segmentation, refused)

@@ -1,8 +1,10 @@
 """From a cube and positions to a table of masses."""
 
 import os
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import astropy.units as u
 import numpy as np
@@ -12,128 +14,162 @@ from radio_beam import Beam
 
 from stellarssl._utils.flags import flag_bit
 from stellarssl._utils.geometry import TILE_PIXELS
-from stellarssl.cubes import Cube, read_cube
+from stellarssl._utils.options import accepts
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError, NoSignalError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import mass_table, write_table
-from stellarssl.moments import MomentMaps, moment_maps
+from stellarssl.moments import MomentKeywords, MomentMaps, MomentOptions, moment_maps
 from stellarssl.observe import Observation
+from stellarssl.pipeline._models import as_encoder, as_library
 from stellarssl.pipeline._positions import Sources, read_sources
 from stellarssl.tiles import TileSet, column_peaks, make_tiles
 
 __all__ = ["estimate_mass", "group_by_observation", "write_masses"]
 
 
+@accepts(MomentOptions)
 def estimate_mass(
     data: object,
     positions: SkyCoord | Table | str | os.PathLike | None = None,
     *,
-    distance: u.Quantity | str | None = None,
-    library: ReferenceLibrary | None = None,
-    encoder: Encoder | None = None,
-    progress: bool = False,
+    library: ReferenceLibrary | str | os.PathLike | None = None,
+    encoder: Encoder | str | os.PathLike | None = None,
+    allow: Sequence[str] = (),
+    **options: Unpack[MomentKeywords],
 ) -> QTable:
-    """Estimate the masses of the stars that are still buried in the gas of a cube.
+    """Estimate the masses of stars that are still embedded in the gas of a cube.
 
-    Around each position a tile of 0.5 pc is cut from maps of N_H, v_los and sigma_v, and looked up
-    among simulated stars seen as the same telescope would have seen them.
+    Around each position a tile of 0.5 pc is cut from maps of N_H, v_los and sigma_v, and compared
+    with tiles of simulated stars that are observed with the same telescope.
 
     Parameters
     ----------
     data : cube or `~stellarssl.MomentMaps`
-        A path, HDU, ``SpectralCube`` or `~stellarssl.Cube`. Options of reading (unit, beam, line)
-        are those of `~stellarssl.moment_maps`: pass what it returns.
+        A path, HDU, ``SpectralCube`` or `~stellarssl.Cube`; or maps, which were made with options
+        of their own, so that only ``distance`` and ``progress`` can be given with them.
     positions : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table` or path-like, optional
-        Of the stars: see `~stellarssl.pipeline.read_sources`. A table may carry ``distance``,
-        ``position_error`` and ``velocity_range`` for each source. By default the peaks of the
-        column, which are candidates: their rows are flagged ``position_from_peak``.
-    distance : `~astropy.units.Quantity` or str, optional
-        Of all sources that have none of their own; by default the header's, if it states a unit.
-    library : `~stellarssl.ReferenceLibrary`, optional
-        Where masses are looked up; the shipped one by default. It is observed as the data were,
-        unless it has been observed already.
-    encoder : `~stellarssl.Encoder`, optional
-        The shipped one by default.
-    progress : bool, optional
-        Whether bars are shown.
+        Positions of the stars, see `~stellarssl.pipeline.read_sources`. A table may have the
+        columns ``distance``, ``position_error`` and ``velocity_range``, which hold for each source
+        instead of the options. By default the peaks of the column, which are candidates: their
+        rows are flagged ``position_from_peak``.
+    library : `~stellarssl.ReferenceLibrary` or path-like, optional
+        Library in which masses are looked up; the shipped one by default. It is observed like the
+        data, unless it has been observed already.
+    encoder : `~stellarssl.Encoder`, str or path-like, optional
+        Encoder, or its name or file; the shipped one by default.
+    allow : sequence of str, optional
+        Flags in spite of which a mass is shown, such as ``["missing_flux"]``.
+    **options
+        Options of reading and measuring.
 
     Returns
     -------
     table : `~astropy.table.QTable`
-        A row a position, in their order; the columns are explained in the user guide. A mass that
-        is not to be trusted is masked, with the reason in ``flag_words``.
+        One row for each position, in their order; the columns are explained in the user guide. An
+        unreliable mass is masked, and ``flag_words`` gives the reason.
 
     Raises
     ------
     MissingInputError
-        If the distance, or what the header lacks, is not given.
+        If the distance, or something that the header lacks, is not given.
     InputError
         If an argument breaks a rule.
     NoSignalError
-        If nothing is detected, or no peak where no positions are given.
+        If nothing is detected, or no peak is found where no positions are given.
+
+    Notes
+    -----
+    ``distance`` may also hold one value for each position.
     """
-    encoder = encoder or Encoder.from_pretrained()
-    library = library or ReferenceLibrary.default()
+    checked, distance = split_distance(options)
+    models = Models(as_library(library), as_encoder(encoder), as_allowed(allow))
     sources = None if positions is None else read_sources(positions)
     if sources is not None and sources.velocity_range is not None:
-        return _window_by_window(data, sources, distance, library, encoder, progress=progress)
-    maps = as_maps(data, distance=distance, progress=progress)
-    return _masses(maps, sources, distance, library, encoder, progress=progress)
+        return _window_by_window(data, sources, distance, models, checked)
+    maps = as_maps(data, checked)
+    return _masses(maps, sources, distance, models, progress=checked.progress)
 
 
-def as_maps(
-    data: object,
-    *,
-    distance: u.Quantity | str | None = None,
-    velocity_range: u.Quantity | None = None,
-    progress: bool = False,
-) -> MomentMaps:
-    """Make maps of a cube; maps are passed on."""
-    if isinstance(data, MomentMaps):
-        if velocity_range is not None:
-            rule = "per source needs a cube, since maps have lost their velocities"
-            raise InputError("velocity_range", rule)
-        return data
-    return moment_maps(
-        data,
-        distance=None if _per_source(distance) else distance,
-        velocity_range=velocity_range,
-        progress=progress,
-    )
+@dataclass(frozen=True)
+class Models:
+    """What masses are looked up with.
+
+    Attributes
+    ----------
+    library : `~stellarssl.ReferenceLibrary`
+        Simulated stars.
+    encoder : `~stellarssl.Encoder`
+        Encoder that computes the features.
+    allow : tuple of str
+        Flags in spite of which a mass is shown.
+    """
+
+    library: ReferenceLibrary
+    encoder: Encoder
+    allow: tuple[str, ...]
 
 
-def _per_source(distance: object) -> bool:
-    return isinstance(distance, u.Quantity) and not distance.isscalar
+def as_allowed(allow: Sequence[str]) -> tuple[str, ...]:
+    """Check the flags in spite of which masses are shown."""
+    if isinstance(allow, str):
+        raise InputError("allow", "must be a sequence of flag words", allow)
+    allowed = tuple(allow)
+    for word in allowed:
+        flag_bit(word)
+    return allowed
+
+
+def split_distance(options: MomentKeywords) -> tuple[MomentOptions, object]:
+    """Return checked options, and the distance that was given, which may be one per source."""
+    distance = options.get("distance")
+    if isinstance(distance, u.Quantity) and not distance.isscalar:
+        options = {**options, "distance": None}
+    return MomentOptions(**options).check(), distance
+
+
+_WITH_MAPS = ("distance", "progress")
+
+
+def as_maps(data: object, options: MomentOptions) -> MomentMaps:
+    """Make maps of a cube; return maps as they are, and refuse options that come too late."""
+    if not isinstance(data, MomentMaps):
+        return moment_maps(data, **options.given())
+    for name, value in options.given().items():
+        if name not in _WITH_MAPS:
+            rule = "applies to a cube, but these are maps: give it to moment_maps"
+            raise InputError(name, rule, value)
+    return data
 
 
 def _window_by_window(
     data: object,
     sources: Sources,
-    distance: u.Quantity | str | None,
-    library: ReferenceLibrary,
-    encoder: Encoder,
-    *,
-    progress: bool,
+    distance: object,
+    models: Models,
+    options: MomentOptions,
 ) -> QTable:
     """Make maps once for each velocity window that the sources name."""
-    cube = data if isinstance(data, MomentMaps | Cube) else read_cube(data)
+    if isinstance(data, MomentMaps):
+        rule = "per source needs a cube, since maps have lost their velocities"
+        raise InputError("velocity_range", rule)
+    cube = options.open(data)
+    options = replace(options, hdu=None)  # it has been opened
     windows, window_of = np.unique(sources.velocity_range, axis=0, return_inverse=True)
     window_of = window_of.reshape(-1)
     tables = []
     for i, window in enumerate(windows):
-        maps = as_maps(cube, distance=distance, velocity_range=window, progress=progress)
+        maps = as_maps(cube, replace(options, velocity_range=window))
         chosen = sources[window_of == i]
-        tables.append(_masses(maps, chosen, distance, library, encoder, progress=progress))
+        tables.append(_masses(maps, chosen, distance, models, progress=options.progress))
     return _in_order(tables, [np.flatnonzero(window_of == i) for i in range(len(windows))])
 
 
 def _masses(
     maps: MomentMaps,
     sources: Sources | None,
-    distance: u.Quantity | str | None,
-    library: ReferenceLibrary,
-    encoder: Encoder,
+    distance: object,
+    models: Models,
     *,
     progress: bool,
 ) -> QTable:
@@ -151,7 +187,8 @@ def _masses(
         ids=sources.id,
     )
     flags = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
-    encoder = _as_embedded(encoder, library)
+    library = models.library
+    encoder = _as_embedded(models.encoder, library)
     tables, rows_of = [], []
     for observation, rows in _observations(maps, tiles, library):
         seen = (
@@ -165,6 +202,7 @@ def _masses(
             encoder,
             tracer=maps.tracer,
             flags=flags[rows],
+            allow=models.allow,
             meta=_meta(maps, tiles),
             progress=progress,
         )

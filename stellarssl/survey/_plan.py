@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import astropy.units as u
@@ -10,12 +11,33 @@ import numpy as np
 
 from stellarssl.cubes import read_sky
 from stellarssl.exceptions import InputError, StellarSSLError
+from stellarssl.moments import MomentOptions
+from stellarssl.moments.options import spell_array
 from stellarssl.pipeline import Sources
 from stellarssl.survey._catalog import Catalog, digest
 from stellarssl.survey._models import Models
 from stellarssl.survey._records import checksum, stamp, write_json
 
-__all__ = ["Job", "Recipe", "View", "plan_cubes", "settle"]
+__all__ = ["Job", "Products", "Recipe", "View", "plan_cubes", "requested", "settle"]
+
+
+@dataclass(frozen=True)
+class Products:
+    """What is made of each cube.
+
+    Attributes
+    ----------
+    only_sources : bool
+        Whether a cube is read around its sources only.
+    n_classes : int or None
+        Number of classes, as for `~stellarssl.segment`.
+    allow : tuple of str
+        Flags in spite of which a mass is shown.
+    """
+
+    only_sources: bool
+    n_classes: int | None
+    allow: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -26,23 +48,20 @@ class Recipe:
     ----------
     output : `~pathlib.Path`
         The survey's folder, at the same place for every worker.
-    options : dict
-        Of `~stellarssl.moment_maps`.
+    options : `~stellarssl.moments.MomentOptions`
+        Options of reading and measuring.
     asked : dict
-        What must be the same when the survey goes on, of `asked_for`.
-    only_sources : bool
-        Whether a cube is read about its sources only.
-    n_classes : int or None
-        Of `~stellarssl.segment`.
+        What must be the same when the survey is continued, from `requested`.
+    products : `Products`
+        What is made of each cube.
     models : `Models`
         Weights and library.
     """
 
     output: Path
-    options: dict
+    options: MomentOptions
     asked: dict
-    only_sources: bool
-    n_classes: int | None
+    products: Products
     models: Models
 
 
@@ -91,6 +110,41 @@ class Job:
     stamp: dict
     key: str
     views: tuple[View, ...]
+
+
+def requested(
+    options: MomentOptions, products: Products, sources: Sources | None, models: Models
+) -> dict[str, object]:
+    """Return what must be the same when a survey is continued.
+
+    Parameters
+    ----------
+    options : `~stellarssl.moments.MomentOptions`
+        Options of reading and measuring.
+    products : `Products`
+        What is made of each cube.
+    sources : `~stellarssl.pipeline.Sources` or None
+        The catalog.
+    models : `Models`
+        Weights and library.
+
+    Returns
+    -------
+    asked : dict of str
+        JSON types.
+    """
+    footprint = {} if options.footprint is None else {"footprint": spell_array(options.footprint)}
+    return {
+        **options.canonical(),
+        **footprint,
+        "only_sources": products.only_sources,
+        "n_classes": products.n_classes,
+        "allow": ", ".join(products.allow),
+        "positions": None if sources is None else f"catalog {digest(sources)[:12]}",
+        "encoder": f"weights {models.encoder_sha256[:12]}",
+        "library": f"library {models.library_sha256[:12]}",
+        "stellarssl": version("stellarssl"),
+    }
 
 
 def settle(recipe: Recipe, cubes: Iterable[str]) -> dict[str, str]:
@@ -183,7 +237,7 @@ def _job(recipe: Recipe, cube: str, folder: str, catalog: Catalog | None) -> Job
     before = stamp(cube)
     sources = None
     if catalog is not None:
-        sources = catalog.on(*read_sky(cube, hdu=recipe.options["hdu"]))
+        sources = catalog.on(*read_sky(cube, hdu=recipe.options.hdu))
         if sources is None:
             return None
     told = None if sources is None else digest(sources)

@@ -18,7 +18,7 @@ from stellarssl.exceptions import (
     OutputError,
     StellarSSLError,
 )
-from stellarssl.moments import MomentMaps, MomentOptions, moment_maps, source_footprint
+from stellarssl.moments import MomentMaps, moment_maps, source_footprint
 from stellarssl.observe import Observation
 from stellarssl.pipeline import estimate_mass, group_by_observation, segment, write_masses
 from stellarssl.survey._models import load_models, observed_library, write_observed
@@ -115,18 +115,18 @@ def make_moments(recipe: Recipe, job: Job, view: View) -> Found | StellarSSLErro
 
 def _measured(recipe: Recipe, job: Job, view: View) -> MomentMaps:
     """Make the maps of a view."""
-    options = dict(recipe.options)
+    options = replace(recipe.options, progress=False)
     if view.window is not None:
-        options["velocity_range"] = view.window
+        options = replace(options, velocity_range=view.window)
     with _unchanged(job):
-        if recipe.only_sources:
-            options["footprint"] = _surroundings(recipe, job, view)
-        return moment_maps(job.cube, **options)
+        if recipe.products.only_sources:
+            options = replace(options, footprint=_surroundings(recipe, job, view))
+        return moment_maps(job.cube, **options.given())
 
 
 def _surroundings(recipe: Recipe, job: Job, view: View) -> np.ndarray:
     """Mark the pixels that the tiles of a view's sources need."""
-    cube = MomentOptions(**recipe.options).open(job.cube)
+    cube = recipe.options.open(job.cube)
     sources = job.sources[view.rows]
     return source_footprint(cube, sources.skycoord, distance=sources.distance)
 
@@ -219,7 +219,8 @@ def _weighed(
     encoder, _ = load_models(recipe.models)
     library = observed_library(recipe.output, recipe.models, observation)
     sources = None if job.sources is None else replace(job.sources[rows], velocity_range=None)
-    return estimate_mass(maps, sources, library=library, encoder=encoder)
+    allow = recipe.products.allow
+    return estimate_mass(maps, sources, library=library, encoder=encoder, allow=allow)
 
 
 def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
@@ -240,7 +241,7 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
     def write() -> list[Path]:
         maps = MomentMaps.read(job.folder / "moments.fits")
         shared = {"encoder": encoder, "library": library}
-        segments = segment(maps, n_classes=recipe.n_classes, **shared)
+        segments = segment(maps, n_classes=recipe.products.n_classes, **shared)
         with storing(job.folder):
             return list(segments.write(job.folder, overwrite=True))
 

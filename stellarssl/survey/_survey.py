@@ -2,100 +2,84 @@
 
 import os
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Unpack
 
-import astropy.units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
-from radio_beam import Beam
 from tqdm import tqdm
 
+from stellarssl._utils.options import accepts
 from stellarssl.exceptions import InputError, StellarSSLError
-from stellarssl.moments.blocks import as_bytes, as_threads, available_memory
+from stellarssl.moments import MomentKeywords, MomentOptions
+from stellarssl.moments.blocks import as_threads, available_memory
 from stellarssl.pipeline import read_sources
+from stellarssl.pipeline._masses import as_allowed
 from stellarssl.segmentation import PCASegmenter
-from stellarssl.survey._asked import asked_for, spelled
 from stellarssl.survey._catalog import Catalog
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
 from stellarssl.survey._lock import locked
 from stellarssl.survey._models import find_models, load_models
 from stellarssl.survey._parallel import Here, workers
-from stellarssl.survey._plan import Job, Recipe, plan_cubes, settle
+from stellarssl.survey._plan import Job, Products, Recipe, plan_cubes, requested, settle
 from stellarssl.survey._records import clear_unfinished
 from stellarssl.survey._tables import merge_masses, write_cubes
-from stellarssl.tracers import Tracer
 
 __all__ = ["run"]
 
 
-def run(  # noqa: PLR0913
+@accepts(MomentOptions)
+def run(
     cubes: Iterable[str | os.PathLike],
     positions: SkyCoord | Table | str | os.PathLike | None,
     output: str | os.PathLike,
     *,
     parallel: object = None,
-    tracer: Tracer | u.Quantity | str | None = "auto",
-    velocity_range: u.Quantity | str | None = None,
-    efficiency: float | None = None,
-    unit: u.UnitBase | str | None = None,
-    beam: Beam | u.Quantity | str | None = None,
-    rest_value: u.Quantity | str | None = None,
-    distance: u.Quantity | str | None = None,
-    hdu: int | str | None = None,
-    excitation_temperature: u.Quantity | str | None = None,
-    abundance: float | None = None,
-    max_recoverable_scale: u.Quantity | str | None = None,
     only_sources: bool = False,
     n_classes: int | None = None,
-    encoder: str | os.PathLike | None = None,
     library: str | os.PathLike | None = None,
-    memory_limit: u.Quantity | str | int | None = None,
-    n_threads: int = 1,
-    progress: bool = False,
+    encoder: str | os.PathLike | None = None,
+    allow: Sequence[str] = (),
+    **options: Unpack[MomentKeywords],
 ) -> Table:
-    """Make all that can be made of many cubes, and one catalog of the masses on them.
+    """Make maps, masses and segments of many cubes, and one catalog of all masses.
 
-    Each cube gets a folder of products in ``output``, with a ``done.json`` that is written last.
-    The same call goes on where an earlier one was stopped; cubes may be added to it.
+    The products of each cube are written to a folder of its own in ``output``, with a
+    ``done.json`` that is written last. The same call continues where an earlier one was stopped;
+    cubes may be added to it.
 
     Parameters
     ----------
     cubes : iterable of path-like
         FITS files or CASA images.
     positions : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table`, path-like or None
-        The sources of the whole survey, see `~stellarssl.pipeline.read_sources`. Each cube gets
-        those that lie on it; of a cube on which none lies only the header is read. None weighs the
-        peaks of each cube's column.
+        Sources of the whole survey, see `~stellarssl.pipeline.read_sources`. Each is assigned to
+        the cubes that cover it; of a cube that covers none only the header is read. If None,
+        masses are estimated at the peaks of each cube's column.
     output : path-like
         Folder of all results, at the same path for every worker.
     parallel : None, int, str or dask Client, optional
         Where the work is done: in this thread (None or 1), by so many processes on this machine,
         or by the workers of a dask cluster: ``"current-scheduler"``, the address of its scheduler,
         or a client. All but the first need the ``distributed`` extra.
-    tracer, velocity_range, efficiency
-        As for `~stellarssl.moment_maps`, for all cubes.
-    unit, beam, rest_value, distance, hdu
-        As for `~stellarssl.read_cube`, for all cubes.
-    excitation_temperature, abundance, max_recoverable_scale
-        As for `~stellarssl.moment_maps`, for all cubes.
     only_sources : bool, optional
-        Whether of a cube only what `~stellarssl.source_footprint` marks is read. Maps and segments
-        then show these surroundings and nothing else.
+        Whether only those parts of a cube are read that `~stellarssl.source_footprint` marks. Maps
+        and segments then show nothing else.
     n_classes : int, optional
-        As for `~stellarssl.segment`.
-    encoder : str or path-like, optional
-        Weights, as `~stellarssl.Encoder.from_pretrained` takes them; the shipped ones by default.
+        Number of classes of gas, as for `~stellarssl.segment`.
     library : path-like, optional
-        A library with these weights' features, as simulated; the shipped one by default.
-    memory_limit : `~astropy.units.Quantity`, str or int, optional
-        Of each task that reads a cube, as for `~stellarssl.moment_maps`. By default a quarter of
-        what is free where it runs, over the number of processes that are started here.
-    n_threads : int, optional
-        Of each task that reads a cube.
-    progress : bool, optional
-        Whether a bar tells how many cubes and stages are done.
+        File of a library with the features of the encoder, as simulated; the shipped one by
+        default.
+    encoder : str or path-like, optional
+        Name or file of an encoder, as `~stellarssl.Encoder.from_pretrained` takes it; the shipped
+        one by default.
+    allow : sequence of str, optional
+        Flags in spite of which a mass is shown, as for `~stellarssl.estimate_mass`.
+    **options
+        Options of reading and measuring, the same for all cubes.
 
     Returns
     -------
@@ -110,30 +94,27 @@ def run(  # noqa: PLR0913
         survey, or there is no such scheduler.
     MissingDependencyError
         If ``parallel`` takes ``distributed``, which is not installed.
+
+    Notes
+    -----
+    ``memory_limit`` and ``n_threads`` hold for each task that reads a cube. If they are left out,
+    the processes on this machine share a quarter of its free memory and all of its processors;
+    a task on a cluster takes a quarter of the memory that is free where it runs, and one thread.
+    A survey may be continued with other values of these two.
     """
     if only_sources and positions is None:
         raise InputError("only_sources", "needs positions")
     output, cubes = Path(output).absolute(), _listed(cubes)
-    options = {
-        "tracer": tracer,
-        "velocity_range": velocity_range,
-        "efficiency": efficiency,
-        "unit": unit,
-        "beam": beam,
-        "rest_value": rest_value,
-        "distance": distance,
-        "hdu": hdu,
-        "excitation_temperature": excitation_temperature,
-        "abundance": abundance,
-        "max_recoverable_scale": max_recoverable_scale,
-    }
-    plain = spelled({**options, "only_sources": only_sources, "n_classes": n_classes})
-    options |= _resources(memory_limit, n_threads, parallel)
+    checked = MomentOptions(**options).check()
+    if only_sources and checked.footprint is not None:
+        raise InputError("footprint", "cannot be combined with only_sources")
+    checked = _with_resources(checked, parallel)
     sources = None if positions is None else read_sources(positions)
     models = find_models(encoder, library)
     PCASegmenter(*load_models(models), n_classes=n_classes)  # refuses what it cannot use
-    asked = asked_for(plain, sources, models)
-    recipe = Recipe(output, options, asked, only_sources, n_classes, models)
+    products = Products(only_sources, n_classes, as_allowed(allow))
+    asked = requested(checked, products, sources, models)
+    recipe = Recipe(output, checked, asked, products, models)
     at_work = workers(parallel, models)
     catalog = None if sources is None else Catalog(sources)
     with locked(output):
@@ -147,7 +128,7 @@ def run(  # noqa: PLR0913
         if todo:
             with at_work as runner:
                 graphs = {cube: cube_graph(recipe, job) for cube, job in todo.items()}
-                outcomes |= _watched(graphs, runner, len(jobs), show=progress)
+                outcomes |= _watched(graphs, runner, len(jobs), show=checked.progress)
         return _close(output, jobs, folders, outcomes)
 
 
@@ -164,14 +145,16 @@ def _listed(cubes: Iterable[str | os.PathLike]) -> list[str]:
     return listed
 
 
-def _resources(memory_limit: object, n_threads: int | None, parallel: object) -> dict[str, object]:
-    """Return what each task that reads a cube may take; None is left to the worker."""
-    as_threads(n_threads)
-    if memory_limit is not None:
-        memory_limit = as_bytes(memory_limit)
-    elif isinstance(parallel, int) and parallel > 1:
-        memory_limit = available_memory() // (4 * parallel)
-    return {"memory_limit": memory_limit, "n_threads": n_threads}
+def _with_resources(options: MomentOptions, parallel: object) -> MomentOptions:
+    """Return options with what each task that reads a cube may use; no bars of single cubes."""
+    memory, n_threads = options.memory_limit, options.n_threads
+    here = parallel is None or isinstance(parallel, int)
+    n_processes = parallel if here and parallel else 1
+    if memory is None and n_processes > 1:
+        memory = available_memory() // (4 * n_processes)
+    if n_threads is None:
+        n_threads = max(as_threads(None) // n_processes, 1) if here else 1
+    return replace(options, memory_limit=memory, n_threads=n_threads)
 
 
 def _known(job: Job | StellarSSLError | None) -> Outcome | None:

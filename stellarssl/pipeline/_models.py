@@ -1,0 +1,71 @@
+"""The reference library and the encoder, given as objects, names or files."""
+
+import os
+
+from stellarssl.encoder import Encoder
+from stellarssl.exceptions import InputError
+from stellarssl.library import ReferenceLibrary
+
+__all__ = ["as_encoder", "as_library"]
+
+
+def as_encoder(encoder: Encoder | str | os.PathLike | None) -> Encoder:
+    """Return an encoder; None is the shipped one.
+
+    Parameters
+    ----------
+    encoder : `~stellarssl.Encoder`, str, path-like or None
+        An encoder, or what `~stellarssl.Encoder.from_pretrained` loads.
+
+    Returns
+    -------
+    encoder : `~stellarssl.Encoder`
+        The encoder itself, or the one that was loaded.
+
+    Raises
+    ------
+    InputError
+        If it is something else or cannot be loaded.
+    """
+    if encoder is None:
+        return Encoder.from_pretrained()
+    if isinstance(encoder, Encoder):
+        return encoder
+    if not isinstance(encoder, str | os.PathLike):
+        rule = "must be an Encoder, a shipped name or a .safetensors file"
+        raise InputError("encoder", rule, type(encoder).__name__)
+    try:
+        return Encoder.from_pretrained(encoder)
+    except InputError as error:
+        raise InputError("encoder", error.rule, error.value) from error
+
+
+def as_library(library: ReferenceLibrary | str | os.PathLike | None) -> ReferenceLibrary:
+    """Return a reference library; None is the shipped one.
+
+    Parameters
+    ----------
+    library : `~stellarssl.ReferenceLibrary`, path-like or None
+        A library, or a file that `~stellarssl.ReferenceLibrary.write` wrote.
+
+    Returns
+    -------
+    library : `~stellarssl.ReferenceLibrary`
+        The library itself, or the one that was read.
+
+    Raises
+    ------
+    InputError
+        If it is something else or cannot be read.
+    """
+    if library is None:
+        return ReferenceLibrary.default()
+    if isinstance(library, ReferenceLibrary):
+        return library
+    if not isinstance(library, str | os.PathLike):
+        rule = "must be a ReferenceLibrary or a file that its write() wrote"
+        raise InputError("library", rule, type(library).__name__)
+    try:
+        return ReferenceLibrary.read(library)
+    except InputError as error:
+        raise InputError("library", error.rule, error.value) from error
