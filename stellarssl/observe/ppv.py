@@ -62,9 +62,9 @@ def observe_tiles(
     In this order:
 
     1. Opacity: with the observation's column of unit opacity per velocity, N_1, the brightness T
-       of a voxel becomes :math:`T_1 (1 - e^{-T / T_1})` with :math:`T_1 = N_1 / f` and f the tiles'
-       ``TILE_N_H_PER_W`` (Mangum & Shirley 2015, equations 24 and 80). Brightness stays on the scale
-       of a thin line.
+       of a voxel becomes :math:`T_1 (1 - e^{-T / T_1})` with :math:`T_1 = N_1 / f` and f the
+       tiles' ``TILE_N_H_PER_W`` (Mangum & Shirley 2015, equations 24 and 80). Brightness stays on
+       the scale of a thin line.
     2. Channels: brightness is averaged over the observation's channels, symmetric about the star's
        velocity. Channels narrower than 0.125 km/s are not made.
     3. Beam: a Gaussian. At an edge it averages what lies inside the tile.
