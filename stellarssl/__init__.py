@@ -40,7 +40,26 @@ _ROOM_OF = {
     "write_figures": "report",
     "write_masses": "pipeline",
 }
-_ROOMS = ("evaluate", "pretrain", "survey")
+_ROOMS = (
+    "cli",
+    "cubes",
+    "encoder",
+    "evaluate",
+    "exceptions",
+    "library",
+    "masses",
+    "moments",
+    "observe",
+    "pipeline",
+    "plots",
+    "pretrain",
+    "report",
+    "segmentation",
+    "spectra",
+    "survey",
+    "tiles",
+    "tracers",
+)
 
 __all__ = sorted([*_ROOM_OF, *_ROOMS])  # noqa: PLE0605
 
