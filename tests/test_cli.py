@@ -18,8 +18,7 @@ from regions import Regions
 
 import stellarssl
 from stellarssl.cli import main
-from stellarssl.encoder import Encoder
-from stellarssl.encoder._weights import read_weights
+from stellarssl.encoder import Encoder, read_weights
 from stellarssl.library import ReferenceLibrary
 from stellarssl.pretrain import FlameDataset
 

@@ -651,7 +651,9 @@ def test_the_library_must_be_this_encoders(encoder, library):
         PCASegmenter(
             encoder, SimpleNamespace(tokens=replace(library.tokens, encoder_sha256="f" * 64))
         )
-    with pytest.raises(InputError, match="library: must be embedded first"):
+    with pytest.raises(
+        InputError, match=r"library: must hold token statistics: use library.with_tokens"
+    ):
         PCASegmenter(encoder, SimpleNamespace(tokens=None))
 
 

@@ -130,7 +130,7 @@ def segment(
 
 def _embedded_for(encoder: Encoder | str | os.PathLike | None) -> ReferenceLibrary:
     library = ReferenceLibrary.default()
-    return library if encoder is None else library.embed(as_encoder(encoder))
+    return library if encoder is None else library.with_tokens(as_encoder(encoder))
 
 
 @accepts(MomentOptions)
