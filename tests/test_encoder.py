@@ -314,7 +314,7 @@ def test_written_weights_come_back(tmp_path, encoder, half):
     )
     np.testing.assert_array_equal(b, c)
     np.testing.assert_allclose(a, b, atol=0.02 if half else 0)
-    with pytest.raises(OutputExistsError, match="overwrite=True"):
+    with pytest.raises(OutputExistsError, match=r"exists and is not replaced \(overwrite=\)"):
         encoder.write(path)
 
 

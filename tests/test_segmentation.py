@@ -583,6 +583,7 @@ def test_memory_beside_what_is_returned_does_not_grow_with_the_map(monkeypatch, 
 def folder(segmentation, tmp_path_factory):
     folder = tmp_path_factory.mktemp("segments")
     paths = segmentation.write(folder)
+    assert isinstance(paths, list)
     assert sorted(paths) == sorted(folder.iterdir())
     return folder
 
@@ -632,7 +633,7 @@ def test_fitsverify_finds_nothing(folder):
 
 def test_files_are_not_replaced_unasked(segmentation, tmp_path):
     (tmp_path / "segments.reg").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"segments.reg exists; give overwrite=True"):
+    with pytest.raises(OutputExistsError, match=r"segments.reg exists and .* \(overwrite=\)"):
         segmentation.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["segments.reg"]
     segmentation.write(tmp_path, overwrite=True)

@@ -151,7 +151,7 @@ class ReferenceLibrary:
         """
         return cls(**fits.read(Path(path)))
 
-    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write the library to a FITS file; maps are rounded to 0.002 dex and 0.002 km/s.
 
         Parameters
@@ -160,6 +160,11 @@ class ReferenceLibrary:
             Where to.
         overwrite : bool, optional
             Whether a file that is there may be replaced.
+
+        Returns
+        -------
+        path : `~pathlib.Path`
+            The file that was written.
 
         Raises
         ------
@@ -170,6 +175,7 @@ class ReferenceLibrary:
             raise InputError("library", "must be as simulated, not as observed", self.observation)
         fields = {name: getattr(self, name) for name in _WRITTEN}
         fits.write(fields, Path(path), overwrite=overwrite)
+        return Path(path)
 
     @classmethod
     def from_maps(

@@ -213,7 +213,7 @@ def _masses(
 def _candidates(maps: MomentMaps, distance: u.Quantity | str | None) -> Sources:
     peaks = column_peaks(maps, distance=distance)
     if len(peaks) == 0:
-        raise NoSignalError("no peak of the column stands out; give positions= (--positions)")
+        raise NoSignalError("no peak of the column stands out", ["positions"])
     return Sources(tuple(f"peak-{i + 1}" for i in range(len(peaks))), peaks)
 
 
