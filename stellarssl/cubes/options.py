@@ -12,7 +12,7 @@ from stellarssl.cubes._beams import as_beam
 from stellarssl.cubes._headers import parse_brightness
 from stellarssl.cubes._sources import check_hdu
 
-__all__ = ["ReadKeywords", "ReadOptions"]
+__all__ = ["ReadKeywords", "ReadOptions", "number_or_text"]
 
 _KMS = u.km / u.s
 
@@ -56,7 +56,8 @@ def _parse_hdu(value: object) -> int | str:
     return value if isinstance(value, str) else int(value)
 
 
-def _hdu_word(text: str) -> int | str:
+def number_or_text(text: str) -> int | str:
+    """Read a whole number from the command line; leave any other text."""
     return int(text) if text.isdigit() else text
 
 
@@ -127,7 +128,7 @@ class ReadOptions(Options):
         example="1",
         parse=_parse_hdu,
         canonical=lambda hdu: hdu,
-        word=_hdu_word,
+        word=number_or_text,
     )
 
     def reading(self) -> "ReadOptions":
