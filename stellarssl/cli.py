@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 
 import stellarssl
@@ -428,11 +429,18 @@ class _VerbParser(argparse.ArgumentParser):
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: object = None
     ) -> tuple:
-        """Add the options of the cube, then parse."""
+        """Add the options of the cube, then parse; suggest a name for an unknown option."""
         if self.reads_cube:
             _add_options(self)
             self.reads_cube = False
-        return super().parse_known_args(args, namespace)
+        found, unknown = super().parse_known_args(args, namespace)
+        for word in unknown:
+            if word.startswith("--"):
+                name = word.split("=")[0]
+                near = get_close_matches(name, self._option_string_actions, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                self.error(f"unknown option {name}{hint}")
+        return found, unknown
 
 
 def _add_options(words: argparse.ArgumentParser) -> None:
