@@ -10,7 +10,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
-from matplotlib.colors import CenteredNorm, ListedColormap, Normalize
+from matplotlib import colormaps
+from matplotlib.colors import CenteredNorm, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Polygon
 from matplotlib.path import Path
@@ -23,7 +24,7 @@ from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
 from stellarssl.segmentation import Segmentation, label_rings
 
-__all__ = ["plot_comparison", "plot_masses", "plot_moments", "plot_segments"]
+__all__ = ["plot_comparison", "plot_masses", "plot_moments", "plot_segments", "plot_spectra"]
 
 _CLASS_COLORS = (
     "#D55E00",
@@ -219,6 +220,50 @@ def plot_comparison(table: Table, stars: Table) -> Figure:
     for axis in (axes.xaxis, axes.yaxis):
         _plain_numbers(axis)
     axes.legend(loc="upper left")
+    return figure
+
+
+def plot_spectra(spectra: object, index: int = 0) -> Figure:
+    """Show the spectra of one source in rings, and as a radius-velocity diagram.
+
+    Parameters
+    ----------
+    spectra : `~stellarssl.spectra.SourceSpectra`
+        Spectra of one or more sources.
+    index : int, optional
+        Row of the source that is shown; the first by default.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+        Two panels. Left: the mean spectrum in each ring, dark for the innermost, and the
+        background, dashed. Right: brightness against ring and velocity on a logarithmic scale;
+        white is not covered, outside of the band, or not above zero.
+    """
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True)
+    offset = spectra.offset.to_value(u.km / u.s)
+    lines = spectra.spectra[index].to_value(u.K)
+    radii = [f"{radius:.3f}" for radius in spectra.radius.to_value(u.pc)]
+    for line, radius, color in zip(
+        lines, radii, colormaps["viridis"](np.linspace(0, 0.9, 8)), strict=True
+    ):
+        left.plot(offset, line, drawstyle="steps-mid", color=color, label=f"{radius} pc")
+    if spectra.background_ring[index] >= 0:
+        background = spectra.background[index].to_value(u.K)
+        left.plot(offset, background, color="black", ls="--", lw=1, label="background")
+    left.legend(fontsize=8, title="mean radius")
+    velocity = spectra.velocity[index].to_value(u.km / u.s)
+    left.set(ylabel="brightness temperature [K]", title=f"{spectra.id[index]}, {velocity:.2f} km/s")
+    peak = np.nanmax(lines, initial=0.0)
+    norm = LogNorm(1e-3 * peak, peak) if peak > 0 else LogNorm(1e-3, 1)
+    positive = np.where(lines > 0, lines, np.nan)
+    image = right.pcolormesh(offset, np.arange(len(radii)), positive, norm=norm, cmap="viridis")
+    figure.colorbar(image, ax=right, label="brightness temperature [K]")
+    right.set_yticks(range(len(radii)), radii)
+    right.set(ylabel="mean radius of the ring [pc]")
+    for axes in (left, right):
+        axes.set_xlabel(r"velocity relative to the source [km s$^{-1}$]")
     return figure
 
 

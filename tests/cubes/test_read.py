@@ -1,7 +1,9 @@
 """Every form a cube comes in gives the same numbers."""
 
+import gzip
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import astropy.units as u
 import dask.array as da
@@ -14,7 +16,12 @@ from radio_beam.utils import BeamError
 from spectral_cube import BooleanArrayMask, FunctionMask, SpectralCube
 
 from stellarssl.cubes import Cube, read_cube
-from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
+from stellarssl.exceptions import (
+    ChangedInputError,
+    InputError,
+    MissingInputError,
+    StellarSSLWarning,
+)
 from stellarssl.moments import MomentOptions
 
 from .conftest import REST, SHAPE, make_header
@@ -353,7 +360,80 @@ def test_spectral_cube_of_a_cube(write, values):
     assert made.beam.major.to_value(u.arcsec) == pytest.approx(46)
     assert_allclose(made.spectral_axis.to_value(u.km / u.s), VELOCITY)
     assert_allclose(made.to(u.K).unmasked_data[:].value, kelvin(cube), rtol=1e-5)
-    assert np.shares_memory(made.unmasked_data[:].value, cube.data)
+    assert isinstance(made.hdu.data, np.ndarray | da.Array)
+    held = read_cube(fits.PrimaryHDU(values, make_header()))
+    assert np.shares_memory(held.spectral_cube.unmasked_data[:].value, held.data)
+
+
+@pytest.mark.parametrize("order", ["vyx", "xvy", "yxv", "s1vyx", "vs1yx", "vs3yx", "vyxs3"])
+@pytest.mark.parametrize("bitpix", [-32, -64, 16])
+def test_slices_of_a_file(tmp_path, order, bitpix):
+    """Every part of a file is that of the array that was written, however its axes lie."""
+    whole = np.random.default_rng(1).integers(-99, 99, (6, 5, 7)).astype("f4")
+    names = [c for c in order if not c.isdigit()]
+    data = np.expand_dims(whole, 0) if "s" in names else whole
+    data = data.transpose([("svyx" if "s" in names else "vyx").index(c) for c in names])
+    if "3" in order:
+        data = np.concatenate([data + 7, data, data - 7], axis=names.index("s"))
+    header = fits.Header({"BUNIT": "K", "BMAJ": 0.03, "RESTFRQ": 110.2013543e9})
+    ctypes = {"x": "RA---TAN", "y": "DEC--TAN", "v": "VRAD", "s": "STOKES"}
+    for i, name in enumerate(names[::-1], 1):
+        step = {"x": -0.01, "y": 0.01, "v": 0.2, "s": 1.0}[name]
+        header.update({f"CTYPE{i}": ctypes[name], f"CDELT{i}": step, f"CRVAL{i}": 1.0})
+        header[f"CRPIX{i}"] = 2.0 if "3" in order and name == "s" else 1.0
+        header[f"CUNIT{i}"] = {"v": "km/s", "s": ""}.get(name, "deg")
+    dtype = {-32: "f4", -64: "f8", 16: "i2"}[bitpix]
+    extra = fits.PrimaryHDU(np.ones(1000))  # the cube does not begin the file
+    fits.HDUList([extra, fits.ImageHDU(data.astype(dtype), header)]).writeto(tmp_path / "cube.fits")
+    cube = read_cube(tmp_path / "cube.fits")
+    assert cube.shape == whole.shape
+    assert_array_equal(np.asarray(cube.data), whole)
+    n = slice(None)
+    views = [
+        (n, slice(1, 4), n),
+        (2, n, n),
+        (slice(1, 5), slice(2, 3), slice(3, 6)),
+        -1,
+        ...,
+        (..., 3),
+    ]
+    views += [
+        (slice(None, None, 2), slice(4, 0, -2), slice(5, None, -3)),
+        (1, 2, 3),
+        (n, slice(0, 0)),
+    ]
+    views += [(slice(None, None, -1), n, slice(1, 6, 2)), (n, n, slice(3, 3))]
+    for view in views:
+        assert_array_equal(cube.data[view], whole[view], err_msg=str(view))
+    for wrong in (9, (0, 0, 7), (0, 0, 0, 0), np.array([0, 1]), "x"):
+        with pytest.raises((IndexError, TypeError, ValueError)):
+            cube.data[wrong]
+
+
+def test_a_compressed_file_by_another_name(write, values, tmp_path):
+    path = tmp_path / "gzip.fits"
+    path.write_bytes(gzip.compress(write(values).read_bytes()))
+    assert_array_equal(kelvin(read_cube(path)), values)
+
+
+def test_no_file_is_mapped(write, values):
+    cube = read_cube(write(values))
+    assert_array_equal(kelvin(cube), values)
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert cube.source not in maps.read_text()
+
+
+def test_a_file_that_ends_while_it_is_read(write, values):
+    path = write(np.tile(values, (20, 1, 1)))
+    cube = read_cube(path)
+    with path.open("r+b") as file:
+        file.truncate(8000)
+    with pytest.raises(ChangedInputError, match=r"changed since it was opened \(.* 8000 now\)"):
+        np.asarray(cube.data)
+    path.unlink()
+    with pytest.raises(ChangedInputError, match="changed since it was opened"):
+        cube.data[0]
 
 
 # ---- beams

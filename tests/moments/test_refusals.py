@@ -14,7 +14,7 @@ from stellarssl.exceptions import (
     StellarSSLWarning,
     UnknownLineError,
 )
-from stellarssl.moments import _voxels
+from stellarssl.moments import core
 from stellarssl.moments.blocks import available_memory, make_plan
 
 
@@ -151,7 +151,7 @@ def test_a_broken_block_is_not_swallowed(cloud, make_hdu, monkeypatch):
     def fail(*_):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(_voxels, "view_of", fail)
+    monkeypatch.setattr(core, "read_block", fail)
     with pytest.raises(OSError, match="the disk is gone"):
         moment_maps(make_hdu(cloud))
 
