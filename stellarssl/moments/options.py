@@ -108,7 +108,18 @@ def _parse_progress(value: object) -> bool:
 
 
 def spell_array(value: object) -> str:
-    """Describe an array or a file by its content, which is the same wherever it is stored."""
+    """Describe an array or a file by its content, which is the same wherever it is stored.
+
+    Parameters
+    ----------
+    value : `~pathlib.Path`, ndarray or `~astropy.units.Quantity`
+        File, array or number.
+
+    Returns
+    -------
+    text : str
+        Checksum of the content; a number is written out.
+    """
     if isinstance(value, Path):
         return f"file with sha256 {file_sha256(value)[:12]}"
     if isinstance(value, u.Quantity) and value.isscalar:
