@@ -200,7 +200,7 @@ def pick_hdu(hdus: fits.HDUList, hdu: int | str | None) -> tuple[int, str | None
     if not found:
         rule = "must have an image of three axes; a map has no spectral axis"
         raise InputError("cube", rule, [hdus[i].shape for i in sizes])
-    note = f"HDU {found[0]} of {len(found)} cubes was read; hdu= takes another"
+    note = f"HDU {found[0]}, the first of {len(found)} cubes, was read; hdu chooses another"
     return found[0], note if len(found) > 1 else None
 
 

@@ -225,7 +225,8 @@ def _tracer(cube: Cube, options: MomentOptions) -> Tracer | None:
     except MissingInputError as error:
         if options.tracer != "auto":
             raise
-        warnings.warn(f"maps have no column: {error}", StellarSSLWarning, stacklevel=2)
+        message = StellarSSLWarning(f"maps have no column: {error.text}", error.arguments)
+        warnings.warn(message, stacklevel=2)
         return None
 
 
@@ -246,4 +247,4 @@ def _check_signal(images: dict[str, np.ndarray], peak: float, *, is_made: bool) 
         raise InputError("cube", "must have finite values, with a beam and noise known for them")
     if not ((images["number"] > 0) & (images["moment0"] > 0)).any():
         reason = f"the peak is {peak:.1f} sigma" if is_made else "the mask holds none"
-        raise NoSignalError(f"no signal: {reason}; give mask= or noise= to look closer")
+        raise NoSignalError(f"no signal: {reason}", ["mask", "noise"])

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
@@ -202,7 +203,7 @@ class MomentMaps:
             meta={**provenance(), "source": "maps"},
         )
 
-    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write a FITS file: an image extension a map, and a table of all that is no map.
 
         Parameters
@@ -211,8 +212,13 @@ class MomentMaps:
             Ends in ``.fits`` or ``.fits.gz``.
         overwrite : bool, optional
             Whether a file that is there may be replaced.
+
+        Returns
+        -------
+        path : `~pathlib.Path`
+            The file that was written.
         """
-        write_maps(self, path, overwrite=overwrite)
+        return write_maps(self, path, overwrite=overwrite)
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "MomentMaps":

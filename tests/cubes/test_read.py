@@ -251,7 +251,9 @@ def test_hdu_and_hdulist(values):
     hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(values[0], name="MAP"), image])
     assert_array_equal(kelvin(read_cube(hdus)), values)
     hdus.append(other)
-    with pytest.warns(StellarSSLWarning, match="HDU 2 of 2 cubes was read; hdu= takes another"):
+    with pytest.warns(
+        StellarSSLWarning, match="HDU 2, the first of 2 cubes, was read; hdu chooses another"
+    ):
         cube = read_cube(hdus)
     assert_array_equal(kelvin(cube), values)
     assert_array_equal(kelvin(read_cube(hdus, hdu="OTHER")), values + 1)
@@ -487,9 +489,9 @@ def test_channels_without_beam(write):
     assert_array_equal(np.isnan(cube.kelvin_factor), [True, False, False, False, False, True])
     assert "2 channels have no beam" in cube.notes
     assert not cube.beam_varies
-    with pytest.raises(InputError, match="beam table: must hold at least one beam; give beam="):
+    with pytest.raises(InputError, match=r"beam table: must hold at least one beam; .* \(beam=\)$"):
         read_cube(write(name="none.fits", hdus=[beams_hdu([0] * 6)]))
-    with pytest.raises(InputError, match=r"beam table: must have a row a channel \(6\).*got 5"):
+    with pytest.raises(InputError, match=r"beam table: must have one row per channel \(6\).*got 5"):
         read_cube(write(name="five.fits", hdus=[beams_hdu([9] * 5)]))
 
 
@@ -506,7 +508,7 @@ def test_a_beam_that_cannot_be_is_missing(write, major):
     with pytest.warns(StellarSSLWarning, match=f"BMAJ = {major}.* is no beam and was left out"):
         cube = read_cube(write(BMAJ=major))
     assert cube.beam is None
-    assert "no beam is known (beam=)" in cube.notes
+    assert "no beam is known" in cube.notes
 
 
 def test_a_beam_that_cannot_be_read_is_missing(write):
@@ -560,9 +562,7 @@ def test_rest_value_on_velocity_axes(write):
 
 def test_a_named_tracer_supplies_its_rest_frequency(write):
     path = write(RESTFRQ=None, BUNIT="Jy/beam")
-    with pytest.raises(
-        MissingInputError, match=r"^rest_value: must be given \(rest_value=\), as cube"
-    ):
+    with pytest.raises(MissingInputError, match=r"^rest_value: must .* cube.* \(rest_value=\)$"):
         read_cube(path)
     with pytest.raises(MissingInputError, match="rest_value="):
         MomentOptions(tracer="auto").open(path)
@@ -576,7 +576,7 @@ def test_a_named_tracer_supplies_its_rest_frequency(write):
 def test_rest_frequency_zero_is_missing(write):
     cube = read_cube(write(RESTFRQ=0.0))
     assert cube.rest_value is None
-    assert "no rest frequency is known (rest_value=)" in cube.notes
+    assert "no rest frequency is known" in cube.notes
     with pytest.raises(MissingInputError, match="no rest frequency of the line"):
         read_cube(write(name="f.fits", RESTFRQ=0.0, spectral=AXES["FREQ Hz"]))
 
@@ -622,19 +622,20 @@ def test_all_questions_are_one_sentence(write):
     with pytest.raises(MissingInputError) as caught:
         read_cube(path)
     assert str(caught.value) == (
-        "unit, beam, rest_value: must be given (unit=, beam=, rest_value=), as cube.fits states "
-        "no brightness unit, no beam and no rest frequency of the line"
+        "unit, beam, rest_value: must be given, as cube.fits states no brightness unit, no beam "
+        "and no rest frequency of the line (unit=, beam=, rest_value=)"
     )
-    with pytest.raises(MissingInputError, match=r"^beam: must be given \(beam=\), as .* no beam$"):
+    with pytest.raises(MissingInputError, match=r"^beam: must be given, as .* no beam \(beam=\)$"):
         read_cube(write(name="b.fits", BMAJ=None, BUNIT="Jy/beam"))
     cube = read_cube(path, unit="K")
     assert cube.beam is None
     assert cube.rest_value is None
     # In K on a frequency axis the line is needed, the beam is not.
     axis = read_error(write(name="f.fits", BMAJ=None, RESTFRQ=None, spectral=AXES["FREQ Hz"]))
-    assert axis.startswith("rest_value: must be given (rest_value=), as f.fits states no rest")
+    assert axis.startswith("rest_value: must be given, as f.fits states no rest")
     per_beam = read_error(write(name="j.fits", BMAJ=None, RESTFRQ=None, BUNIT="Jy/beam"))
-    assert per_beam.startswith("beam, rest_value: must be given (beam=, rest_value=)")
+    assert per_beam.startswith("beam, rest_value: must be given, as")
+    assert per_beam.endswith("(beam=, rest_value=)")
 
 
 def read_error(path):

@@ -25,7 +25,7 @@ def refuse(hdu, match, error=InputError, **options):
 
 def test_no_signal(rng, make_hdu):
     hdu = make_hdu(rng.normal(0, 1, (40, 30, 30)))
-    refuse(hdu, r"no signal: the peak is [345]\.\d sigma; give mask= or noise=", NoSignalError)
+    refuse(hdu, r"no signal: the peak is [345]\.\d sigma \(mask=, noise=\)", NoSignalError)
     nothing = np.zeros((40, 30, 30), bool)
     refuse(hdu, "no signal: the mask holds none", NoSignalError, mask=nothing)
 
