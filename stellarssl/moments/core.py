@@ -78,7 +78,20 @@ def moment_maps(cube: object, **options: Unpack[MomentKeywords]) -> MomentMaps:
 
 
 def measure_moments(cube: object, options: MomentOptions) -> MomentMaps:
-    """Do what `moment_maps` does, with its options as one object."""
+    """Do what `moment_maps` does, with its options as one object.
+
+    Parameters
+    ----------
+    cube : path-like, HDU, SpectralCube, DaskSpectralCube or `~stellarssl.Cube`
+        As `~stellarssl.read_cube` takes it.
+    options : `~stellarssl.moments.MomentOptions`
+        Options of reading and measuring.
+
+    Returns
+    -------
+    maps : `MomentMaps`
+        As `moment_maps` returns them.
+    """
     options = options.check()
     cube = options.open(cube)
     tracer = _tracer(cube, options)
@@ -132,7 +145,9 @@ def _measure(
             )
         else:
             signal, peak = read_part(mask, channels, block.rows, block.columns), np.nan
-        found, covered = moment_images(data, signal, sigma, rows.start, factors, axis, noise.kappa)
+        found, covered = moment_images(
+            data, signal, sigma, factors, axis, noise.kappa, top=rows.start
+        )
         here = block.rows, block.columns
         images[(slice(None), *here)] = found[..., columns]
         seen[here] = covered[:, columns]

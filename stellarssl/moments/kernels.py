@@ -18,10 +18,11 @@ def moment_images(
     data: np.ndarray,
     mask: np.ndarray,
     sigma: np.ndarray,
-    top: int,
     factors: tuple[np.ndarray, np.ndarray],
     axis: tuple[np.ndarray, float, float],
     kappa: float,
+    *,
+    top: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the moments of a block and their errors.
 
@@ -33,8 +34,6 @@ def moment_images(
         Zero where a value is left out.
     sigma : ndarray of float32, shape (1 or v, y, x)
         Noise of the values.
-    top : int
-        Row of the values that is the first of the mask.
     factors : tuple of ndarray of float64, shape (v,)
         Factors that convert values, and noise, to K.
     axis : tuple
@@ -42,6 +41,8 @@ def moment_images(
         width of a channel, which is negative if velocities descend [km/s].
     kappa : float
         Variance of a sum over channels relative to that of independent channels.
+    top : int, optional
+        Row of the values that is the first of the mask.
 
     Returns
     -------
