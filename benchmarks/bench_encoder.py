@@ -1,92 +1,85 @@
-"""Images per second beside timm's float32 in the same run, and what bfloat16 changes."""
+"""Speed of the encoder, and how many neighbors and masses bfloat16 leaves unchanged."""
 
 import time
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from stellarssl import Encoder, ReferenceLibrary
-from stellarssl.encoder._backends import BATCH, forwards
-from stellarssl.library._library import embed_blocks
+from stellarssl.encoder import block_names
+from stellarssl.library import DEFAULT_BLOCKS, N_VIEWS
 from stellarssl.masses import MassModel
-from stellarssl.masses._estimator import N_COMPONENTS, N_NEIGHBORS
 
-CPU, SIZE, REPEATS = torch.device("cpu"), 64, 5
+N_TILES, REPEATS = 1000, 3
 
 
-class Images:
-    """How many times faster than timm, one and two threads."""
-
-    params = (("float32", "bfloat16"), (1, 2))
-    param_names = ("dtype", "threads")
-    timeout = 600
-
-    def setup(self, dtype, threads):
-        self.threads = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        model = Encoder.from_pretrained()._model  # noqa: SLF001
-        self.timm = forwards(model, SIZE, CPU, "float32")["eager"]
-        self.ours = list(forwards(model, SIZE, CPU, dtype).values())[-1]
-        self.images = torch.randn(BATCH, 3, SIZE, SIZE)
-
-    def teardown(self, dtype, threads):  # noqa: ARG002
-        torch.set_num_threads(self.threads)
-
-    def track_times_faster_than_timm(self, dtype, threads):  # noqa: ARG002
-        seconds = np.empty((REPEATS, 2))
-        with torch.inference_mode():
-            for row in seconds:
-                for i, forward in enumerate((self.timm, self.ours)):
-                    start = time.perf_counter()
-                    forward(self.images)
-                    row[i] = time.perf_counter() - start
-        theirs, ours = seconds.min(axis=0)
-        return theirs / ours
-
-    track_times_faster_than_timm.unit = "times timm's float32"
+def tiles(n):
+    """Return maps of random tiles."""
+    rng = np.random.default_rng(0)
+    maps = np.empty((n, 3, 64, 64), np.float32)
+    maps[:, 0] = rng.normal(22, 1, (n, 64, 64))
+    maps[:, 1] = rng.normal(0, 1, (n, 64, 64))
+    maps[:, 2] = rng.gamma(2, 0.3, (n, 64, 64))
+    return maps
 
 
 class Embedding:
-    """Tiles a second at three widths and eight orientations: 24 images a tile."""
+    """Features of 1,000 tiles from which masses are read: four images for each tile."""
 
     params = ("float32", "bfloat16")
     param_names = ("dtype",)
+    timeout = 1200
 
     def setup(self, dtype):
-        rng = np.random.default_rng(0)
-        self.maps = np.stack(
-            (rng.normal(22, 1, (16, 64, 64)), rng.normal(0, 1, (16, 64, 64)),
-             rng.gamma(2, 0.3, (16, 64, 64))), axis=1,
-        ).astype(np.float32)  # fmt: skip
-        self.encoder = Encoder.random(dtype=dtype)
+        self.maps = tiles(N_TILES)
+        self.encoder = Encoder.from_pretrained(dtype=dtype)
         self.encoder.embed(self.maps[:1])
 
-    def track_tiles_per_second(self, dtype):  # noqa: ARG002
-        start = time.perf_counter()
-        self.encoder.embed(self.maps)
-        return len(self.maps) / (time.perf_counter() - start)
+    def track_seconds(self, dtype):  # noqa: ARG002
+        seconds = []
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            self.encoder.embed(self.maps, blocks=DEFAULT_BLOCKS, n_views=N_VIEWS)
+            seconds.append(time.perf_counter() - start)
+        return min(seconds)
 
-    track_tiles_per_second.unit = "tiles/s"
+    track_seconds.unit = "s"
+
+
+class Blocks:
+    """Time of all blocks in eight orientations (24 images) against that of the default block."""
+
+    timeout = 600
+
+    def track_all_blocks_against_one(self):
+        encoder, maps = Encoder.from_pretrained(), tiles(32)
+        seconds = np.empty((REPEATS, 2))
+        calls = ((block_names(0.125, 0.25, 0.5), 8), (DEFAULT_BLOCKS, N_VIEWS))
+        for row in seconds:
+            for i, (blocks, n_views) in enumerate(calls):
+                start = time.perf_counter()
+                encoder.embed(maps, blocks=blocks, n_views=n_views)
+                row[i] = time.perf_counter() - start
+        slow, fast = seconds.min(axis=0)
+        return slow / fast
+
+    track_all_blocks_against_one.unit = "times"
 
 
 class Parity:
-    """What bfloat16 leaves of the library's tiles as they are: neighbors and masses."""
+    """Tiles of the library that keep their neighbors and masses in bfloat16."""
 
     timeout = 1200
 
     def setup_cache(self):
         library = ReferenceLibrary.default()
         encoder = Encoder.from_pretrained(device="cpu", dtype="bfloat16")
-        low = embed_blocks(encoder, library.maps, library.features.blocks)
+        low = encoder.embed(library.maps, blocks=tuple(library.features.blocks), n_views=N_VIEWS)
         return [self.read(replace(library, features=f)) for f in (library.features, low)]
 
     def read(self, library):
-        """Return each tile's five nearest stars and its mass, from other clumps alone."""
-        reader = MassModel.fit(
-            library, n_neighbors=N_NEIGHBORS, n_components=N_COMPONENTS, statistics=True
-        )
-        masses = reader.masses
+        """Return each tile's five nearest stars and its mass, estimated from other clumps."""
+        masses = MassModel.fit(library).masses
         index = masses._search(masses._whitened, masses.clumps_)[1]  # noqa: SLF001
         return np.sort(index[:, :5], axis=1), masses.left_out_
 

@@ -24,9 +24,9 @@ from lightly.transforms.dino_transform import DINOTransform
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from stellarssl.encoder import fastest_dtype
 from stellarssl.pretrain import FlameDataset, read_preset
 from stellarssl.pretrain._module import SelfDistillation, _parameter_groups
+from stellarssl.pretrain._plan import fastest_dtype
 from stellarssl.pretrain._presets import LossSettings
 from stellarssl.pretrain._train import Batches
 from stellarssl.pretrain._views import make_views

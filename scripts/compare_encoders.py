@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stellarssl import Encoder, ReferenceLibrary
+from stellarssl.encoder import block_names
 from stellarssl.evaluate import folds, left_out_predictions
 from stellarssl.masses import MassEstimator
 from stellarssl.observe import Observation, observe_maps
@@ -96,7 +97,7 @@ def main():
         for seed in range(options.seeds)
     ]
     features = [
-        encoder.embed(maps, widths=options.widths, n_views=options.views)
+        encoder.embed(maps, blocks=block_names(*options.widths), n_views=options.views)
         for encoder in (trained, *controls)
     ]
     print(f"{len(library)} maps, {len(np.unique(group))} stars, beam of {options.beam:g} pixels")

@@ -16,8 +16,7 @@ from astropy.io import fits
 from PIL import Image
 
 from stellarssl.encoder import Encoder
-from stellarssl.library import ReferenceLibrary
-from stellarssl.library._tokens import token_statistics
+from stellarssl.library import ReferenceLibrary, token_statistics
 from stellarssl.segmentation._windows import blended_components
 
 BOXES = (0, 16, 29)  # an early, a middle and a late output, along x, y and z

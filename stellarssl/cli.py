@@ -7,13 +7,13 @@ wait for torch.
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import stellarssl
 from stellarssl.exceptions import InputError, StellarSSLError, StellarSSLWarning
 
-__all__ = ["main"]
+__all__ = ["main", "spell"]
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -30,19 +30,21 @@ def main(args: Sequence[str] | None = None) -> int:
         0 when the verb did its work, 1 when it could not (with one line on standard error), 2 when
         the words were wrong.
     """
+    parser = _parser()
     try:
-        options = _parser().parse_args(args)
+        options = parser.parse_args(args)
     except SystemExit as stop:  # argparse has said why already
         return int(stop.code or 0)
     with warnings.catch_warnings():
         # what the libraries below say of a header is noise here; what stellarssl says is not
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", StellarSSLWarning)
-        warnings.showwarning = _one_line_warning
+        words = _option_words(parser)
+        warnings.showwarning = lambda message, *_: _say(f"note: {spell(message, words)}")
         try:
             return _profiled(options) if options.profile else options.verb(options)
         except StellarSSLError as error:
-            _say(str(error))
+            _say(spell(error, words))
         except (OSError, MemoryError) as error:
             _say(f"{type(error).__name__}: {error}")
         except KeyboardInterrupt:
@@ -62,8 +64,41 @@ def _say(message: str) -> None:
     print(f"stellarssl: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _one_line_warning(message, category, filename, lineno, file=None, line=None):  # noqa: ANN001, ARG001
-    _say(f"note: {message}")
+def spell(message: StellarSSLError | StellarSSLWarning, words: Mapping[str, str]) -> str:
+    """Return a message in which arguments are named as the command line names them.
+
+    Parameters
+    ----------
+    message : StellarSSLError or StellarSSLWarning
+        Its parts are used, not its text for Python.
+    words : mapping of str
+        From the name of an argument to its option.
+
+    Returns
+    -------
+    text : str
+        An argument that has no option keeps its name in front, and is left out at the end.
+
+    Examples
+    --------
+    >>> spell(InputError("rest_value", "must be given", arguments=["rest_value", "tracer"]),
+    ...       {"rest_value": "--rest-value", "tracer": "--tracer"})
+    '--rest-value: must be given (--tracer)'
+    """
+    text, got, shown = message.text, "", ()
+    if isinstance(message, InputError):
+        shown = message.parameter.split(", ")
+        text = f"{', '.join(words.get(name, name) for name in shown)}: {message.rule}"
+        got = message.got
+    more = [words[name] for name in message.arguments if name in words and name not in shown]
+    return f"{text} ({', '.join(more)}){got}" if more else text + got
+
+
+def _option_words(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the options of all verbs, by the names of their arguments."""
+    verbs = parser._subparsers._group_actions[0].choices.values()  # noqa: SLF001
+    actions = [action for verb in verbs for action in verb._actions]  # noqa: SLF001
+    return {each.dest: each.option_strings[-1] for each in actions if each.option_strings}
 
 
 # --------------------------------------------------------------------------------------- the verbs
@@ -123,7 +158,7 @@ def _finish(analysis: "stellarssl.Analysis", options: argparse.Namespace) -> int
     for path in written:
         print(path)
     for product, reason in analysis.refused.items():
-        _say(f"no {product}: {reason}")
+        _say(f"no {product}: {spell(reason, _option_words(_parser()))}")
     return 0
 
 
@@ -182,7 +217,8 @@ def _pretrain(options: argparse.Namespace) -> int:
         print(stellarssl.pretrain.plan(options.preset))
         return 0
     if options.output is None:
-        raise InputError("output", "must be given, unless with --dry-run")
+        rule = "must be given, unless it is a dry run"
+        raise InputError("output", rule, arguments=["dry_run"])
     names = ("n_workers", "accelerator", "devices", "n_nodes", "precision")
     hardware = stellarssl.pretrain.Hardware(**_named(options, *names))
     names = ("data", "start", "max_steps", "max_hours", "tensorboard", "progress")

@@ -4,26 +4,29 @@ Each function returns a `~matplotlib.figure.Figure` that belongs to no window an
 state: ``figure.savefig("moments.png")``. Colors can be told apart by the color-blind.
 """
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from astropy.visualization.wcsaxes import WCSAxes
 from astropy.wcs import WCS
-from matplotlib.colors import CenteredNorm, ListedColormap, Normalize
+from matplotlib import colormaps
+from matplotlib.colors import CenteredNorm, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Polygon
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from radio_beam import Beam
 from scipy import ndimage
 
 from stellarssl.exceptions import InputError
-from stellarssl.moments import MomentMaps
-from stellarssl.segmentation import Segmentation, label_rings
 
-__all__ = ["plot_comparison", "plot_masses", "plot_moments", "plot_segments"]
+__all__ = ["plot_comparison", "plot_masses", "plot_moments", "plot_segments", "plot_spectra"]
 
 _CLASS_COLORS = (
     "#D55E00",
@@ -41,7 +44,40 @@ _MASS_LABEL = r"stellar (sink) mass [$M_\odot$]"
 _HIGHEST_MASS = 8  # the library has no physics for stars above
 
 
-def plot_moments(maps: MomentMaps) -> Figure:
+class _Maps(Protocol):
+    """Attributes of `~stellarssl.moments.MomentMaps` that are shown."""
+
+    moment0: u.Quantity
+    v_los: u.Quantity
+    sigma_v: u.Quantity
+    detected: np.ndarray
+    covered: np.ndarray
+    beam: Beam | None
+    distance: u.Quantity | None
+    wcs: WCS
+
+    @property
+    def tracer(self) -> object: ...
+    @property
+    def n_h(self) -> u.Quantity: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+
+class _Segments(Protocol):
+    """Attributes of `~stellarssl.segmentation.Segmentation` that are shown."""
+
+    labels: np.ndarray
+    components: np.ndarray
+    table: Table
+
+    @property
+    def rgb(self) -> np.ndarray: ...
+    @property
+    def rings(self) -> Mapping[int, list[np.ndarray]]: ...
+
+
+def plot_moments(maps: _Maps) -> Figure:
     """Show column, velocity and dispersion, with beam and scale bar.
 
     Parameters
@@ -82,7 +118,7 @@ def plot_moments(maps: MomentMaps) -> Figure:
     return figure
 
 
-def plot_masses(table: Table, maps: MomentMaps) -> Figure:
+def plot_masses(table: Table, maps: _Maps) -> Figure:
     """Show where the sources are on the column, and their masses with intervals.
 
     Parameters
@@ -116,7 +152,7 @@ def plot_masses(table: Table, maps: MomentMaps) -> Figure:
     return figure
 
 
-def plot_segments(segmentation: Segmentation, maps: MomentMaps) -> Figure:
+def plot_segments(segmentation: _Segments, maps: _Maps) -> Figure:
     """Show the components as colors, and the segments outlined on the column.
 
     Parameters
@@ -146,7 +182,7 @@ def plot_segments(segmentation: Segmentation, maps: MomentMaps) -> Figure:
     figure.colorbar(shown, ax=axes, label=label, **_COLOR_BAR)
     classes = dict(zip(segmentation.table["id"], segmentation.table["class_id"], strict=True))
     numbered = segmentation.table["n_pixels"] > 0.004 * np.prod(maps.shape)
-    for name, rings in label_rings(segmentation.labels).items():
+    for name, rings in segmentation.rings.items():
         color = _CLASS_COLORS[(classes[name] - 1) % len(_CLASS_COLORS)]
         # the holes run the other way round, and so stay empty
         path = Path.make_compound_path(*(Path([*ring, ring[0]], closed=True) for ring in rings))
@@ -222,6 +258,50 @@ def plot_comparison(table: Table, stars: Table) -> Figure:
     return figure
 
 
+def plot_spectra(spectra: object, index: int = 0) -> Figure:
+    """Show the spectra of one source in rings, and as a radius-velocity diagram.
+
+    Parameters
+    ----------
+    spectra : `~stellarssl.spectra.SourceSpectra`
+        Spectra of one or more sources.
+    index : int, optional
+        Row of the source that is shown; the first by default.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+        Two panels. Left: the mean spectrum in each ring, dark for the innermost, and the
+        background, dashed. Right: brightness against ring and velocity on a logarithmic scale;
+        white is not covered, outside of the band, or not above zero.
+    """
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True)
+    offset = spectra.offset.to_value(u.km / u.s)
+    lines = spectra.spectra[index].to_value(u.K)
+    radii = [f"{radius:.3f}" for radius in spectra.radius.to_value(u.pc)]
+    for line, radius, color in zip(
+        lines, radii, colormaps["viridis"](np.linspace(0, 0.9, 8)), strict=True
+    ):
+        left.plot(offset, line, drawstyle="steps-mid", color=color, label=f"{radius} pc")
+    if spectra.background_ring[index] >= 0:
+        background = spectra.background[index].to_value(u.K)
+        left.plot(offset, background, color="black", ls="--", lw=1, label="background")
+    left.legend(fontsize=8, title="mean radius")
+    velocity = spectra.velocity[index].to_value(u.km / u.s)
+    left.set(ylabel="brightness temperature [K]", title=f"{spectra.id[index]}, {velocity:.2f} km/s")
+    peak = np.nanmax(lines, initial=0.0)
+    norm = LogNorm(1e-3 * peak, peak) if peak > 0 else LogNorm(1e-3, 1)
+    positive = np.where(lines > 0, lines, np.nan)
+    image = right.pcolormesh(offset, np.arange(len(radii)), positive, norm=norm, cmap="viridis")
+    figure.colorbar(image, ax=right, label="brightness temperature [K]")
+    right.set_yticks(range(len(radii)), radii)
+    right.set(ylabel="mean radius of the ring [pc]")
+    for axes in (left, right):
+        axes.set_xlabel(r"velocity relative to the source [km s$^{-1}$]")
+    return figure
+
+
 def _list_masses(axes, table: Table, mass: np.ndarray, known: np.ndarray) -> None:  # noqa: ANN001
     """Draw masses with their intervals, a source a line."""
     rows = np.arange(len(table))
@@ -294,7 +374,7 @@ def _values(column, unit: u.UnitBase) -> tuple[np.ndarray, np.ndarray]:  # noqa:
     return values, np.isfinite(values)
 
 
-def _column(maps: MomentMaps) -> tuple[np.ndarray, Normalize, str]:
+def _column(maps: _Maps) -> tuple[np.ndarray, Normalize, str]:
     """Return what channel 0 shows, with its range and name; NaN where nothing is detected."""
     if maps.tracer is None:
         image, label = maps.moment0.to_value(u.K * u.km / u.s), r"$\log_{10} W$ [K km s$^{-1}$]"
@@ -304,7 +384,7 @@ def _column(maps: MomentMaps) -> tuple[np.ndarray, Normalize, str]:
     return image, Normalize(*_percentiles(image, 1, 99.8)), label
 
 
-def _sky_axes(figure, place: int, maps: MomentMaps, *, bare: bool = False) -> WCSAxes:  # noqa: ANN001
+def _sky_axes(figure, place: int, maps: _Maps, *, bare: bool = False) -> WCSAxes:  # noqa: ANN001
     """Add axes on the sky: white is observed, gray is not."""
     axes = figure.add_subplot(place, projection=maps.wcs)
     axes.imshow(maps.covered, cmap=ListedColormap(["0.8", "white"]), vmin=0, vmax=1)
@@ -321,7 +401,7 @@ def _axis_names(wcs: WCS) -> tuple[str, str]:
     return tuple(names.get(kind.split("-")[0], kind.split("-")[0]) for kind in wcs.wcs.ctype)
 
 
-def _furnish(axes: WCSAxes, maps: MomentMaps) -> None:
+def _furnish(axes: WCSAxes, maps: _Maps) -> None:
     """Draw the beam, and a scale bar where the distance is known."""
     ny, nx = maps.shape
     if maps.beam is not None:

@@ -18,8 +18,7 @@ from regions import Regions
 
 import stellarssl
 from stellarssl.cli import main
-from stellarssl.encoder import Encoder
-from stellarssl.encoder._weights import read_weights
+from stellarssl.encoder import Encoder, read_weights
 from stellarssl.library import ReferenceLibrary
 from stellarssl.pretrain import FlameDataset
 
@@ -90,7 +89,7 @@ def test_results_are_not_replaced_unasked(cube, tmp_path, capsys):
     assert main(words) == 0
     before = (tmp_path / "out" / "moments.fits").stat().st_mtime_ns
     assert main(words) == 1
-    assert "exists; give overwrite=True (--overwrite)" in _error(capsys)
+    assert "exists and is not replaced (--overwrite)" in _error(capsys)
     assert (tmp_path / "out" / "moments.fits").stat().st_mtime_ns == before
     assert main([*words, "--overwrite"]) == 0
     assert (tmp_path / "out" / "moments.fits").stat().st_mtime_ns > before
@@ -142,7 +141,7 @@ def test_analyze_ends_well_once_there_are_moments(cube, tmp_path, capsys):
         (["mass", "CUBE", "--distance", "288"], "distance: must be a quantity"),
         (["mass", "CUBE", "--positions", "nowhere.ecsv"], "positions: must name a file"),
         (["moments", "CUBE", "--tracer", "XY"], "tracer: "),
-        (["moments", "CUBE", "--velocity-range", "900 910 km/s"], "velocity_range: "),
+        (["moments", "CUBE", "--velocity-range", "900 910 km/s"], "--velocity-range: "),
     ],
 )
 def test_failure_is_one_line_and_a_status(cube, tmp_path, capsys, words, message):
@@ -262,7 +261,7 @@ def test_from_flames_to_weights(preset, tmp_path, capsys):
     assert "Noise." in (tmp_path / "w.md").read_text()
     capsys.readouterr()
     assert main(["export", run, "--output", weights, "--name", "mine"]) == 1
-    assert "exists; give overwrite=True (--overwrite)" in _error(capsys)
+    assert "exists and is not replaced (--overwrite)" in _error(capsys)
 
 
 def test_a_dry_run_writes_nothing(preset, tmp_path, capsys):
@@ -276,7 +275,7 @@ def test_a_dry_run_writes_nothing(preset, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["pretrain", "PRESET"], "output: must be given, unless with --dry-run"),
+        (["pretrain", "PRESET"], "--output: must be given, unless it is a dry run (--dry-run)"),
         (["pretrain", "huge", "--dry-run"], "preset: must be one of cpu-tiny, "),
         (["pretrain", "PRESET", "--output", "RUN", "--accelerator", "tpu"], "accelerator: must be"),
         (["pretrain", "PRESET", "--output", "RUN", "--precision", "8-bit"], "precision: must be"),

@@ -2,16 +2,24 @@
 
 import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from timm.models.vision_transformer import VisionTransformer
 
-from stellarssl.encoder import DEFAULT_ENCODER, Encoder, EncoderSpec, Scaling, _weights
-from stellarssl.encoder._backends import _StepwiseBlock, faster_dtype, fastest_forward, forwards
+from stellarssl.encoder import (
+    DEFAULT_ENCODER,
+    SHIPPED,
+    Encoder,
+    EncoderSpec,
+    Scaling,
+    block_names,
+    build_model,
+    weights,
+)
 from stellarssl.exceptions import InputError, OutputExistsError
 
 
@@ -50,7 +58,7 @@ def test_minmax_scaling_forgets_amplitudes():
 
 
 def test_blocks_cover_the_features_once(encoder):
-    features = encoder.embed(make_maps(2), widths=(0.125, 0.5), n_views=1)
+    features = encoder.embed(make_maps(2), blocks=block_names(0.125, 0.5), n_views=1)
     assert features.array.shape == (2, 2 * 6 * 192)
     assert features.array.dtype == np.float32
     columns = [np.arange(2 * 6 * 192)[block] for block in features.blocks.values()]
@@ -63,7 +71,7 @@ def test_pooling_by_hand(encoder):
     """Of 8 x 8 patches the zones hold 4, 12, 20 and 28; together they are the mean."""
     maps = make_maps(2)
     tokens = encoder.patch_tokens(maps)
-    features = encoder.embed(maps, widths=(0.5,), n_views=1)
+    features = encoder.embed(maps, blocks=block_names(0.5), n_views=1)
     np.testing.assert_allclose(
         features.select("centre@0.5"), tokens[:, 3:5, 3:5].mean((1, 2)), atol=1e-5
     )
@@ -75,11 +83,31 @@ def test_pooling_by_hand(encoder):
     np.testing.assert_allclose(total, features.select("mean@0.5"), atol=1e-5)
 
 
+def test_only_the_named_blocks_are_computed(encoder, monkeypatch):
+    maps = make_maps(3)
+    everything = encoder.embed(maps, blocks=block_names(0.125, 0.5), n_views=2)
+    model, shown = encoder._model, []
+
+    def forward_features(images):
+        shown.append(len(images))
+        return type(model).forward_features(model, images)
+
+    monkeypatch.setattr(model, "forward_features", forward_features)
+    names = ("ring2@0.5", "centre@0.125", "cls@0.5")
+    some = encoder.embed(maps, blocks=names, n_views=2)
+    assert sum(shown) == 3 * 2 * 2  # tiles, widths, orientations
+    assert list(some.blocks) == list(names)
+    np.testing.assert_array_equal(some.array, everything.select(*names))
+    shown.clear()
+    encoder.embed(maps, blocks=["centre@0.125"], n_views=2)
+    assert sum(shown) == 3 * 2
+
+
 def test_narrow_views_see_the_center_only(encoder):
     maps = make_maps(1)
     changed = maps.copy()
     changed[..., :24, :] += 1
-    a, b = (encoder.embed(m, widths=(0.125, 0.5), n_views=1) for m in (maps, changed))
+    a, b = (encoder.embed(m, blocks=block_names(0.125, 0.5), n_views=1) for m in (maps, changed))
     np.testing.assert_array_equal(a.select("cls@0.125"), b.select("cls@0.125"))
     assert np.abs(a.select("cls@0.5") - b.select("cls@0.5")).max() > 1e-3
 
@@ -89,20 +117,22 @@ def test_narrow_views_see_the_center_only(encoder):
 def test_features_of_a_turned_tile_are_the_same(encoder, turn, mirrored):
     maps = make_maps(1)
     turned = np.rot90(maps[..., ::-1] if mirrored else maps, turn, axes=(2, 3))
-    a, b = (encoder.embed(m, widths=(0.25,)).array for m in (maps, turned))
+    a, b = (encoder.embed(m, blocks=block_names(0.25)).array for m in (maps, turned))
     np.testing.assert_allclose(a, b, atol=1e-4)
 
 
 def test_fewer_views_are_not_invariant(encoder):
     maps = make_maps(1)
-    a, b = (encoder.embed(m, widths=(0.5,), n_views=4).array for m in (maps, maps[..., ::-1]))
+    a, b = (
+        encoder.embed(m, blocks=block_names(0.5), n_views=4).array for m in (maps, maps[..., ::-1])
+    )
     assert np.abs(a - b).max() > 1e-3
 
 
 def test_features_do_not_depend_on_the_batch(encoder):
     maps = make_maps(5)
-    whole = encoder.embed(maps, widths=(0.5,), n_views=2).array
-    pieces = encoder.embed(maps, widths=(0.5,), n_views=2, batch_size=2).array
+    whole = encoder.embed(maps, blocks=block_names(0.5), n_views=2).array
+    pieces = encoder.embed(maps, blocks=block_names(0.5), n_views=2, batch_size=2).array
     np.testing.assert_allclose(whole, pieces, atol=1e-5)
     np.testing.assert_allclose(
         encoder.patch_tokens(maps), encoder.patch_tokens(maps, batch_size=2), atol=1e-5
@@ -110,14 +140,14 @@ def test_features_do_not_depend_on_the_batch(encoder):
 
 
 def test_no_tiles_give_no_rows(encoder):
-    assert encoder.embed(make_maps(0), widths=(0.5,)).array.shape == (0, 6 * 192)
+    assert encoder.embed(make_maps(0), blocks=block_names(0.5)).array.shape == (0, 6 * 192)
     assert encoder.patch_tokens(make_maps(0)).shape == (0, 8, 8, 192)
 
 
 def test_input_of_another_byte_order_and_strides(encoder):
     maps = make_maps(1)
     odd = np.asfortranarray(maps.astype(">f8"))
-    a, b = (encoder.embed(m, widths=(0.5,), n_views=1).array for m in (maps, odd))
+    a, b = (encoder.embed(m, blocks=block_names(0.5), n_views=1).array for m in (maps, odd))
     np.testing.assert_array_equal(a, b)
 
 
@@ -136,19 +166,27 @@ def test_missing_values_are_refused(encoder):
 
 def test_maps_that_are_read_only(encoder):
     maps = make_maps(1)
-    expected = encoder.embed(maps, widths=(0.5,), n_views=1).array
+    expected = encoder.embed(maps, blocks=block_names(0.5), n_views=1).array
     maps.flags.writeable = False
-    np.testing.assert_array_equal(encoder.embed(maps, widths=(0.5,), n_views=1).array, expected)
+    np.testing.assert_array_equal(
+        encoder.embed(maps, blocks=block_names(0.5), n_views=1).array, expected
+    )
 
 
 def test_options_that_cannot_be(encoder):
     with pytest.raises(InputError, match="n_views: must be 1, 2, 4 or 8; got 3"):
         encoder.embed(make_maps(1), n_views=3)
-    with pytest.raises(InputError, match=r"widths: must be above 0 and at most 0.5 \(pc\); got 1"):
-        encoder.embed(make_maps(1), widths=(1.0,))
-    with pytest.raises(InputError, match="dtype: must be one of auto, float32, bfloat16"):
+    for width in ("1", "0", "-0.1", "nan", "inf", "0.001"):
+        with pytest.raises(InputError, match=r"blocks: must have a width above 0 and at most 0.5"):
+            encoder.embed(make_maps(1), blocks=[f"cls@{width}"])
+    for name in ("centre", "centre@", "centre@wide", "center@0.5", "@0.5", ""):
+        with pytest.raises(InputError, match=f"blocks: must be one of cls, .*; got '{name}'"):
+            encoder.embed(make_maps(1), blocks=[name])
+    with pytest.raises(InputError, match="blocks: must name at least one block of features"):
+        encoder.embed(make_maps(1), blocks=[])
+    with pytest.raises(InputError, match="dtype: must be one of float32, bfloat16; got 'int8'"):
         Encoder.random(dtype="int8")
-    with pytest.raises(InputError, match="device: must be auto or a torch device"):
+    with pytest.raises(InputError, match="device: must be 'auto' or a torch device"):
         Encoder.random(device="abacus")
     with pytest.raises(InputError, match="architecture: must be a vision transformer"):
         Encoder.random(architecture="resnet18")
@@ -156,7 +194,7 @@ def test_options_that_cannot_be(encoder):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there():
-    with pytest.raises(InputError, match="device: must be there, and no GPU is; got 'cuda'"):
+    with pytest.raises(InputError, match="device: is not available on this machine; got 'cuda'"):
         Encoder.random(device="cuda")
 
 
@@ -178,70 +216,77 @@ def test_frozen(encoder):
 def test_dtypes_are_told_apart(encoder):
     low = encoder.astype("bfloat16")
     maps = make_maps(1)
-    a, b = (e.embed(maps, widths=(0.5,), n_views=1) for e in (encoder, low))
+    a, b = (e.embed(maps, blocks=block_names(0.5), n_views=1) for e in (encoder, low))
     assert (a.dtype, b.dtype) == ("float32", "bfloat16")
     assert a.encoder_sha256 == b.encoder_sha256 == encoder.sha256
     assert b.array.dtype == np.float32
     assert 0 < np.abs(a.array - b.array).max() < 0.2
-    assert encoder.astype("auto").dtype in ("float32", "bfloat16")
 
 
-def test_packed_weights_give_the_same_tokens(encoder):
-    model, images = encoder._model, torch.randn(3, 3, 64, 64)
-    ways = forwards(model, 64, torch.device("cpu"), "float32")
-    with torch.inference_mode():
-        plain = model.forward_features(images)
-        for forward in ways.values():
-            torch.testing.assert_close(forward(images), plain, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])  # noqa: S301
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_encoder_can_be_copied_and_pickled(duplicate, dtype):
+    """Before and after it was used, and the copies can be copied as well."""
+    options = {"architecture": "test_vit", "width": 64, "n_registers": 0}
+    encoder = Encoder.random(**options, device="cpu", dtype=dtype)
+    maps, blocks = make_maps(2), ["centre@0.125"]
+    unused = duplicate(encoder)
+    expected = encoder.embed(maps, blocks=blocks)
+    for twin in (unused, duplicate(encoder), duplicate(duplicate(encoder))):
+        features = twin.embed(maps, blocks=blocks)
+        np.testing.assert_array_equal(features.array, expected.array)
+        assert (features.dtype, features.encoder_sha256) == (dtype, encoder.sha256)
+        assert twin.spec == encoder.spec
+        assert twin._model is not encoder._model
 
 
-def test_packed_bfloat16_is_nearer_than_autocast(encoder):
-    model, images = encoder._model, torch.randn(3, 3, 64, 64)
-    ways = forwards(model, 64, torch.device("cpu"), "bfloat16")
-    if "packed" not in ways:
-        pytest.skip("no packed weights on this processor")
-    with torch.inference_mode():
-        plain = model.forward_features(images)
-        error = {name: (way(images) - plain).square().mean() for name, way in ways.items()}
-    assert 0 < error["packed"] < error["eager"] < 1e-3 * plain.square().mean()
+NO_MODELS = (
+    "hf-hub:someone/vit_tiny_patch16_224",
+    "local-dir:/tmp/vit_tiny_patch16_224",
+    "vit_of_nowhere",
+    "",
+)
 
 
-def test_a_block_in_steps_gives_the_same_tokens(encoder):
-    block, tokens = encoder._model.blocks[0], torch.randn(2, 69, 192)
-    with torch.inference_mode():
-        expected = block(tokens)
-        ours = _StepwiseBlock(copy.deepcopy(block))(tokens)
-    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("name", NO_MODELS)
+def test_architectures_are_models_of_timm(name):
+    """Others would be followed to a repository or a folder, and run what its config names."""
+    message = f"architecture: must be the name of a timm model, .*; got '{name}'"
+    with pytest.raises(InputError, match=message):
+        EncoderSpec("some", architecture=name)
+    with pytest.raises(InputError, match=message):
+        Encoder.random(architecture=name)
+    record = json.loads(EncoderSpec("some").to_json()) | {"architecture": name}
+    with pytest.raises(InputError, match=message):
+        EncoderSpec.from_json(json.dumps(record))
 
 
-@pytest.mark.parametrize("extra", [{"qk_norm": True}, {"init_values": 2.0}])
-def test_packing_keeps_what_else_a_block_does(extra):
-    """Without the norms of queries and keys, or layer scales, tokens would be others altogether."""
-    torch.manual_seed(0)
-    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
-    model = VisionTransformer(**sizes, num_classes=0, **extra).eval()
-    for name, parameter in model.named_parameters():
-        if "q_norm.weight" in name or "attn.qkv.weight" in name:
-            parameter.data.mul_(3.0)
-    images = torch.randn(2, 3, 16, 16)
-    ways = forwards(model, 16, torch.device("cpu"), "bfloat16")
-    with torch.inference_mode():
-        plain = model.forward_features(images)
-        for way in ways.values():
-            torch.testing.assert_close(way(images).float(), plain, rtol=0, atol=0.1)
+@pytest.mark.parametrize("name", NO_MODELS)
+def test_weights_of_other_architectures_are_refused(tmp_path, encoder, name):
+    path = tmp_path / "some.safetensors"
+    record = json.loads(encoder.write(path).to_json()) | {"architecture": name}
+    rewrite(path, metadata={"encoder_spec": json.dumps(record)})
+    with pytest.raises(InputError, match="architecture: must be the name of a timm model"):
+        Encoder.from_pretrained(path)
 
 
-def test_without_onednn_the_network_runs_as_it_is(encoder, monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    cpu = torch.device("cpu")
-    name, forward = fastest_forward(encoder._model, 64, cpu, "float32")
-    assert name == "eager"
-    assert faster_dtype(encoder._model, 64, cpu) == "float32"
-    assert forward(torch.zeros(1, 3, 64, 64)).shape == (1, 69, 192)
+def test_a_name_with_the_tag_of_its_weights_is_an_architecture():
+    spec = EncoderSpec("some", architecture="vit_tiny_patch16_224.augreg_in21k", width=192)
+    assert build_model(spec).embed_dim == 192
+
+
+def test_repositories_and_folders_are_not_fetched(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("timm was called")
+
+    monkeypatch.setattr(weights.timm, "create_model", refuse)
+    for name in NO_MODELS[:3]:
+        with pytest.raises(InputError, match=r"must be a shipped name .* or a timm model"):
+            Encoder.from_pretrained(name)
 
 
 def test_select_and_rows(encoder):
-    features = encoder.embed(make_maps(3), widths=(0.5,), n_views=1)
+    features = encoder.embed(make_maps(3), blocks=block_names(0.5), n_views=1)
     both = features.select("mean@0.5", "cls@0.5")
     np.testing.assert_array_equal(both[:, :192], features.select("mean@0.5"))
     np.testing.assert_array_equal(both[:, 192:], features.select("cls@0.5"))
@@ -264,10 +309,12 @@ def test_written_weights_come_back(tmp_path, encoder, half):
     assert back.spec == spec
     assert (back.sha256 == encoder.sha256) is not half
     maps = make_maps(1)
-    a, b, c = (e.embed(maps, widths=(0.5,), n_views=1).array for e in (encoder, back, again))
+    a, b, c = (
+        e.embed(maps, blocks=block_names(0.5), n_views=1).array for e in (encoder, back, again)
+    )
     np.testing.assert_array_equal(b, c)
     np.testing.assert_allclose(a, b, atol=0.02 if half else 0)
-    with pytest.raises(OutputExistsError, match="overwrite=True"):
+    with pytest.raises(OutputExistsError, match=r"exists and is not replaced \(overwrite=\)"):
         encoder.write(path)
 
 
@@ -331,7 +378,7 @@ def test_weights_of_another_network_are_refused(tmp_path, encoder):
 def test_the_shipped_weights_are_those_of_their_card():
     encoder = Encoder.from_pretrained(device="cpu")
     assert encoder.name == DEFAULT_ENCODER
-    assert encoder.sha256 in (_weights.SHIPPED / f"{DEFAULT_ENCODER}.md").read_text()
+    assert encoder.sha256 in (SHIPPED / f"{DEFAULT_ENCODER}.md").read_text()
     assert encoder.spec.scaling == Scaling()
 
 
@@ -348,8 +395,8 @@ def test_no_network_is_one_sentence(monkeypatch):
             raise OSError("no route to host")
         return original(name, num_classes=0)
 
-    original = _weights.timm.create_model
-    monkeypatch.setattr(_weights.timm, "create_model", refuse)
+    original = weights.timm.create_model
+    monkeypatch.setattr(weights.timm, "create_model", refuse)
     with pytest.raises(InputError, match="weights must be reachable over the network; got 'vit_t"):
         Encoder.from_pretrained("vit_tiny_patch16_224")
 

@@ -7,11 +7,12 @@ from astropy.config import set_temp_cache
 from astropy.io import fits
 from sklearn.decomposition import PCA
 
-from stellarssl.encoder import Encoder
+from stellarssl.encoder import Encoder, block_names
 from stellarssl.exceptions import EncoderMismatchError, InputError, OutputExistsError
-from stellarssl.library import DEFAULT_BLOCKS, ReferenceLibrary, _cache
-from stellarssl.library import _library as library_module
-from stellarssl.library._tokens import off_center, token_statistics
+from stellarssl.library import DEFAULT_BLOCKS, N_VIEWS, ReferenceLibrary, token_statistics
+from stellarssl.library import cache as feature_cache
+from stellarssl.library.reference import SHIPPED
+from stellarssl.library.tokens import off_center
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import tile_statistics
 
@@ -149,7 +150,7 @@ def test_select_and_exclude(library, encoder):
 def test_round_trip(library, encoder, tmp_path):
     library = library.embed(encoder)
     path = tmp_path / "library.fits"
-    library.write(path)
+    assert library.write(str(path)) == path
     back = ReferenceLibrary.read(path)
     # to half a step of 0.002 dex and km/s, and float32
     np.testing.assert_allclose(back.maps, library.maps, atol=0.0010021, rtol=0)
@@ -167,7 +168,7 @@ def test_round_trip(library, encoder, tmp_path):
     np.testing.assert_array_equal(back.token_mean, library.token_mean)
     np.testing.assert_array_equal(back.token_scale, library.token_scale)
     assert back.meta == library.meta
-    back.check_encoder(encoder)
+    back.match_encoder(encoder)
     # what was rounded once stays as it is
     back.write(path, overwrite=True)
     np.testing.assert_array_equal(ReferenceLibrary.read(path).maps, back.maps)
@@ -180,7 +181,7 @@ def test_the_file_is_fits_for_everyone(library, tmp_path):
             "LOG_N_H", "V_LOS", "SIGMA_V", "TABLE", "SCALARS",
         ]  # fmt: skip
         assert hdus["V_LOS"].header["BUNIT"] == "km/s"
-    with pytest.raises(OutputExistsError, match="overwrite=True"):
+    with pytest.raises(OutputExistsError, match=r"exists and is not replaced \(overwrite=\)"):
         library.write(tmp_path / "library.fits")
 
 
@@ -203,25 +204,36 @@ def test_refuses_files(library, kind, tmp_path):
 
 def test_an_encoder_must_be_the_one_that_made_the_features(library, encoder):
     with pytest.raises(EncoderMismatchError, match="library: has no features"):
-        library.check_encoder(encoder)
+        library.match_encoder(encoder)
     embedded = library.embed(encoder)
-    embedded.check_encoder(encoder)
+    embedded.match_encoder(encoder)
     other = Encoder.random(1, architecture="test_vit", width=64, n_registers=0, dtype="float32")
     with pytest.raises(EncoderMismatchError, match="embedded with other weights"):
-        embedded.check_encoder(other)
-    with pytest.raises(EncoderMismatchError, match="embedded with other dtype"):
-        embedded.check_encoder(encoder.astype("bfloat16"))
+        embedded.match_encoder(other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_query_follows_the_dtype_of_the_library(library, encoder, dtype):
+    embedded = library.embed(encoder.astype(dtype))
+    assert embedded.features.dtype == dtype
+    for query in (encoder, encoder.astype("bfloat16")):
+        assert embedded.match_encoder(query).dtype == dtype
+        assert embedded.match_encoder(query).sha256 == encoder.sha256
+        assert embedded.observed(TELESCOPE, query).features.dtype == dtype
+    other = Encoder.random(1, architecture="test_vit", width=64, n_registers=0, dtype="bfloat16")
+    assert embedded.observed(TELESCOPE, other).features.dtype == "bfloat16"
+    assert library.observed(TELESCOPE, encoder).features.dtype == "float32"
 
 
 def test_only_the_blocks_asked_for(library, encoder):
-    everything = encoder.embed(library.maps, widths=(0.25, 0.5), n_views=4)
+    everything = encoder.embed(library.maps, blocks=block_names(0.25, 0.5), n_views=N_VIEWS)
     features = library.embed(encoder, blocks=["ring1@0.5", "cls@0.25"]).features
     assert list(features.blocks) == ["ring1@0.5", "cls@0.25"]
     np.testing.assert_allclose(
         features.array, everything.select("ring1@0.5", "cls@0.25"), rtol=1e-4, atol=1e-5
     )
     assert list(library.embed(encoder).features.blocks) == list(DEFAULT_BLOCKS)
-    with pytest.raises(InputError, match="blocks: must be names such as"):
+    with pytest.raises(InputError, match=r"blocks: must be one of cls, mean, .*; got 'centre'"):
         library.embed(encoder, blocks=["centre"])
 
 
@@ -235,10 +247,14 @@ def test_as_a_telescope_would_have_seen_it(library, encoder):
     np.testing.assert_array_equal(seen.maps, maps)
     np.testing.assert_array_equal(seen.detected, detected)
     np.testing.assert_array_equal(seen.statistics.array, tile_statistics(maps, detected)[1])
-    expected = encoder.embed(maps, widths=(0.125,), n_views=4).select(*DEFAULT_BLOCKS)
+    expected = encoder.embed(maps, blocks=block_names(0.125), n_views=N_VIEWS).select(
+        *DEFAULT_BLOCKS
+    )
     np.testing.assert_allclose(seen.features.array, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(seen.table["mass"], library.table["mass"])
-    np.testing.assert_array_equal(seen.token_mean, library.embed(encoder).token_mean)
+    assert seen.tokens is library.tokens is None
+    embedded = library.embed(encoder)
+    assert embedded.observed(TELESCOPE, encoder).tokens is embedded.tokens
     with pytest.raises(InputError, match="library: has been observed already"):
         seen.observed(TELESCOPE, encoder)
     with pytest.raises(InputError, match="library: must be as simulated, not as observed"):
@@ -255,7 +271,7 @@ def test_features_are_kept(library, encoder, monkeypatch):
     second = library.observed(TELESCOPE, encoder)
     np.testing.assert_array_equal(first.features.array, second.features.array)
     assert dict(first.features.blocks) == dict(second.features.blocks)
-    second.check_encoder(encoder)
+    second.match_encoder(encoder)
     for changed in (library.select(slice(6)), library):
         with pytest.raises(AssertionError, match="embedded again"):
             changed.observed(Observation(9.0, 0.1, 0.1, 0.07, 1e21), encoder)
@@ -265,7 +281,7 @@ def test_features_are_kept(library, encoder, monkeypatch):
 
 def test_a_damaged_cache_is_made_again(library, encoder):
     first = library.observed(TELESCOPE, encoder)
-    (file,) = _cache.folder().iterdir()
+    (file,) = feature_cache.folder().iterdir()
     file.write_bytes(file.read_bytes()[:100])
     again = library.observed(TELESCOPE, encoder)
     np.testing.assert_array_equal(first.features.array, again.features.array)
@@ -273,25 +289,25 @@ def test_a_damaged_cache_is_made_again(library, encoder):
 
 def test_the_cache_has_a_limit(library, encoder, monkeypatch):
     features = library.embed(encoder).features
-    (file,) = _cache.folder().iterdir()
+    (file,) = feature_cache.folder().iterdir()
     size = file.stat().st_size
     file.unlink()
-    monkeypatch.setattr(_cache, "_LIMIT_BYTES", int(2.5 * size))
+    monkeypatch.setattr(feature_cache, "LIMIT_BYTES", int(2.5 * size))
     for i, name in enumerate(["old", "used", "new"]):
-        _cache.save(name, features)
-        os.utime(_cache.folder() / f"{name}.safetensors", (1000 + i, 1000 + i))
+        feature_cache.save(name, features)
+        os.utime(feature_cache.folder() / f"{name}.safetensors", (1000 + i, 1000 + i))
         if name == "used":
-            assert _cache.load("old") is not None  # which makes it the newer of the two
-    assert {file.stem for file in _cache.folder().iterdir()} == {"old", "new"}
+            assert feature_cache.load("old") is not None  # which makes it the newer of the two
+    assert {file.stem for file in feature_cache.folder().iterdir()} == {"old", "new"}
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(library, encoder, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_cache, "save_file", full)
+    monkeypatch.setattr(feature_cache, "save_file", full)
     assert library.embed(encoder).features is not None
-    assert _cache.load("nothing") is None
+    assert feature_cache.load("nothing") is None
 
 
 # tokens
@@ -331,8 +347,25 @@ def test_tiles_are_shown_off_their_center():
     np.testing.assert_array_equal(np.sort(np.unique(off_center(maps))), [0, 1])
 
 
+def test_tokens_without_features(library, encoder, monkeypatch):
+    """Segments need no features, which would take ten times as long."""
+    expected = library.embed(encoder)
+    monkeypatch.setattr(Encoder, "embed", _refuse)
+    tokens = library.with_tokens(encoder)
+    assert tokens.features is None
+    np.testing.assert_array_equal(tokens.token_components, expected.token_components)
+    np.testing.assert_array_equal(tokens.token_scale, expected.token_scale)
+    monkeypatch.setattr(Encoder, "patch_tokens", _refuse)
+    assert tokens.with_tokens(encoder) is tokens
+    other = Encoder.random(1, architecture="test_vit", width=64, n_registers=0, device="cpu")
+    with pytest.raises(AssertionError, match="embedded again"):
+        tokens.with_tokens(other)
+
+
 def test_without_features_there_are_no_tokens(library):
-    with pytest.raises(InputError, match="library: must be embedded first"):
+    with pytest.raises(
+        InputError, match=r"library: must hold token statistics: use library.with_tokens\(encoder\)"
+    ):
         _ = library.token_mean
 
 
@@ -373,15 +406,17 @@ def test_the_shipped_library(shipped):
 
 def test_the_shipped_library_is_of_the_shipped_weights(shipped):
     encoder = Encoder.from_pretrained(device="cpu", dtype="float32")
-    shipped.check_encoder(encoder)
+    shipped.match_encoder(encoder)
     rows = [0, len(shipped) // 2, len(shipped) - 1]
-    expected = encoder.embed(shipped.maps[rows], widths=(0.125,), n_views=4).select(*DEFAULT_BLOCKS)
+    expected = encoder.embed(shipped.maps[rows], blocks=block_names(0.125), n_views=N_VIEWS).select(
+        *DEFAULT_BLOCKS
+    )
     np.testing.assert_allclose(shipped.features.array[rows], expected, rtol=2e-3, atol=2e-3)
     assert shipped.tokens.encoder_sha256 == encoder.sha256
 
 
 def test_the_shipped_library_is_small():
-    assert library_module._SHIPPED.stat().st_size < 25e6
+    assert SHIPPED.stat().st_size < 25e6
 
 
 def test_rows_are_those_of_the_simulation(shipped, simulations):

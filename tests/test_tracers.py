@@ -159,7 +159,7 @@ def test_auto_knows_a_line_by_its_rest_frequency(rest, name):
 
 def test_auto_never_guesses():
     with pytest.raises(
-        MissingInputError, match=r"tracer: .*no rest frequency.*rest_value= or tracer="
+        MissingInputError, match=r"tracer: .*no rest frequency.*tracer=, rest_value="
     ):
         get_tracer("auto")
     with pytest.raises(
@@ -171,7 +171,7 @@ def test_auto_never_guesses():
 
 
 def test_a_rest_frequency_of_another_line_is_refused():
-    with pytest.raises(InputError, match=r"rest_value: must be that of tracer='HI', 1.42041 GHz"):
+    with pytest.raises(InputError, match=r"rest_value: must be that of HI, 1.42041 GHz"):
         get_tracer("HI", rest_value=115.2712 * u.GHz)
     with pytest.raises(InputError, match=r"110\.201 GHz or 220\.399 GHz"):
         get_tracer("13CO", rest_value=115.2712 * u.GHz)

@@ -41,7 +41,7 @@ def atomic_path(
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists; give overwrite=True (--overwrite) to replace it")
+        raise OutputExistsError(f"{path} exists and is not replaced", ["overwrite"])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free

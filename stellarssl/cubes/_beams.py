@@ -100,8 +100,8 @@ def beam_table(hdus: fits.HDUList, n_channels: int) -> Beams | None:
         if "POL" in names:
             rows = rows[rows["POL"] == rows["POL"][0]]
         if len(rows) != n_channels:
-            rule = f"must have a row a channel ({n_channels}); give beam= to use one for all"
-            raise InputError("the beam table", rule, len(rows))
+            rule = f"must have one row per channel ({n_channels}); a beam can be given for all"
+            raise InputError("the beam table", rule, len(rows), ["beam"])
         # radio-beam leaves the units aside; CASA before 4.7 wrote none and meant arcsec.
         major, minor, angle = (
             np.asarray(rows[name], float)
@@ -132,7 +132,8 @@ def common_beam(beams: Beams) -> tuple[Beam, bool]:
     areas = beams.sr.value
     good = np.isfinite(areas) & (areas > 0)
     if not good.any():
-        raise InputError("the beam table", "must hold at least one beam; give beam= instead")
+        rule = "must hold at least one beam; a beam can be given for all"
+        raise InputError("the beam table", rule, arguments=["beam"])
     areas = areas[good]
     varies = bool(areas.max() / areas.min() > _AREA_TOLERANCE)
     kept = beams[good]

@@ -17,7 +17,8 @@ from spectral_cube import (
     VaryingResolutionSpectralCube,
 )
 
-from stellarssl.cubes._sources import ScaledArray, Source
+from stellarssl.cubes._files import FileArray, ScaledArray
+from stellarssl.cubes._sources import Source
 from stellarssl.cubes.options import ReadOptions
 
 __all__ = ["Cube"]
@@ -32,9 +33,9 @@ class Cube:
     Attributes
     ----------
     data : array-like
-        (v, y, x) as stored, read by slicing: a view of a memory map (big-endian, perhaps), an
-        array, integers that are scaled where they are sliced, or dask. Slice it, then call
-        `numpy.asarray`; never the other way round.
+        Values (v, y, x), read by slicing: an uncompressed file, which is read where it is
+        sliced and never mapped into memory, an array, or dask. Floats keep their byte order,
+        scaled integers become floats. Slice first, then call `numpy.asarray`.
     valid : array-like or None
         Boolean (v, y, x), sliced like ``data``: a mask besides NaN.
     velocity : ndarray
@@ -126,10 +127,11 @@ class Cube:
 
 
 def _to_spectral_cube(source: Source, unit: u.UnitBase) -> SpectralCube:
-    """Wrap the data; nothing is copied."""
+    """Wrap the values, with dask where they are in a file; nothing is read."""
     data = source.data
-    if isinstance(data, ScaledArray):
-        data = da.from_array(data, name=False, meta=np.empty((0, 0, 0), data.dtype))
+    if isinstance(data, FileArray | ScaledArray):
+        meta = np.empty((0, 0, 0), data.dtype)
+        data = da.from_array(data, name=False, fancy=False, meta=meta)
     dask = isinstance(data, da.Array)
     common = {
         "data": data,

@@ -127,10 +127,10 @@ def parse_brightness(text: str) -> tuple[u.UnitBase, str | None, bool]:
     for wanted in (u.K, u.Jy / u.beam, u.Jy / u.sr):
         if unit is not None and unit.is_equivalent(wanted):
             return unit, scale, repaired
-    rule = "must be a brightness: K, Jy/beam, Jy/sr or multiples (unit= replaces the header's)"
+    rule = "must be a brightness (K, Jy/beam, Jy/sr or multiples), in the header or as an argument"
     if unit is not None and unit.is_equivalent(u.K * u.km / u.s):
         rule = "must be a cube's, not an integrated map's"
-    raise InputError("unit", rule, text)
+    raise InputError("unit", rule, text, ["unit"])
 
 
 def _split_scale(text: str) -> tuple[str, str | None]:

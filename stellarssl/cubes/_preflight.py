@@ -13,7 +13,7 @@ from stellarssl.cubes._read import assemble, missing_error, open_with_options
 from stellarssl.cubes._sample import quick_noise, sample_values
 from stellarssl.cubes._sources import Source
 from stellarssl.cubes.options import ReadOptions
-from stellarssl.exceptions import InputError
+from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl.tracers import Tracer, get_tracer, tracer_frequency
 
 __all__ = ["preflight"]
@@ -87,7 +87,7 @@ def preflight(
         return _text(source.name, facts, [("everything", str(error))])
     facts += [*_spectral(made), *_line(made), *_brightness(made), *_scales(made)]
     column, refused = _products(made, tracer)
-    notes = dict.fromkeys([*made.notes, *doubts])
+    notes = dict.fromkeys([*made.notes, *(doubt.text for doubt in doubts)])
     if missing:
         refused.insert(0, ("everything", str(missing_error(made, missing))))
     return _text(source.name, [*facts, *column, *(("note", note) for note in notes)], refused)
@@ -99,6 +99,10 @@ def _text(name: str, facts: list[tuple[str, str]], refused: list[tuple[str, str]
     if refused:
         lines.append("refused")
     return "\n".join([*lines, *(f"  {what:10s} {why}" for what, why in refused)])
+
+
+def _unstated(argument: str, what: str = "") -> str:
+    return str(StellarSSLWarning(f"{what}not stated", [argument]))
 
 
 def _size(source: Source) -> list[tuple[str, str]]:
@@ -138,7 +142,7 @@ def _spectral(cube: Cube) -> list[tuple[str, str]]:
 
 def _line(cube: Cube) -> list[tuple[str, str]]:
     if cube.rest_value is None:
-        return [("line", "rest frequency not stated (rest_value=)")]
+        return [("line", _unstated("rest_value", "rest frequency "))]
     try:
         name = get_tracer("auto", rest_value=cube.rest_value).name
     except InputError:
@@ -148,14 +152,14 @@ def _line(cube: Cube) -> list[tuple[str, str]]:
 
 def _brightness(cube: Cube) -> list[tuple[str, str]]:
     scale = f" ({cube.temperature_scale})" if cube.temperature_scale else ""
-    unit = "not stated (unit=)" if cube.unit is None else f"{cube.unit.to_string('fits')}{scale}"
-    beam = "not stated (beam=)"
+    unit = cube.unit and f"{cube.unit.to_string('fits')}{scale}"
+    beam = _unstated("beam")
     if cube.beam is not None:
         major, minor = (axis.to_value(u.arcsec) for axis in (cube.beam.major, cube.beam.minor))
         width = (beam_width(cube.beam) / _pixel(cube.origin)).to_value(u.dimensionless_unscaled)
         varies = ", the smallest common one of all channels" if cube.beam_varies else ""
         beam = f"{major:.3g} x {minor:.3g} arcsec, {width:.2g} pixels{varies}"
-    return [("unit", unit), ("beam", beam), ("noise", _noise(cube))]
+    return [("unit", unit or _unstated("unit")), ("beam", beam), ("noise", _noise(cube))]
 
 
 def _noise(cube: Cube) -> str:
@@ -180,7 +184,7 @@ def _beams_per_tile(cube: Cube) -> float | None:
 
 def _scales(cube: Cube) -> list[tuple[str, str]]:
     if cube.distance is None:
-        return [("distance", "not stated (distance=)")]
+        return [("distance", _unstated("distance"))]
     pixel = _pixel(cube.origin).to_value(u.rad) * cube.distance
     text = f"{cube.distance:.5g} ({cube.distance_origin}): pixel {pixel:.3g}"
     beams = _beams_per_tile(cube)
@@ -194,8 +198,8 @@ def _products(
     """Return what is known of the column, and what of columns and masses is refused."""
     facts, refused = [], []
     if cube.temperature_scale in ("T_A*", "T_R*") and cube.efficiency is None:
-        rule = f"efficiency: must be given (efficiency=), as values are {cube.temperature_scale}"
-        refused.append(("everything", rule))
+        rule = f"must be given, as values are {cube.temperature_scale}"
+        refused.append(("everything", str(MissingInputError("efficiency", rule))))
     kind = None
     try:
         line = get_tracer(tracer, rest_value=cube.rest_value)
@@ -203,13 +207,14 @@ def _products(
         refused.append(("columns", str(error)))
     else:
         if line is None:
-            refused.append(("columns", "tracer=None gives none"))
+            refused.append(("columns", "the tracer None gives no column"))
         else:
             kind = line.kind
             factor = f"{line.n_h_per_w.value:.3g} cm-2 for each K km/s"
             facts.append(("column", f"N_H = {factor} ({line.name}, {kind})"))
     if cube.distance is None:
-        refused.append(("masses", "distance: must be given (distance=), as the header has none"))
+        rule = "must be given, as the header has none"
+        refused.append(("masses", str(MissingInputError("distance", rule))))
     beams = _beams_per_tile(cube)
     if beams is not None and beams < _FEWEST_BEAMS:
         rule = f"{beams:.2g} beams across a tile are fewer than {_FEWEST_BEAMS} (coarse_beam)"

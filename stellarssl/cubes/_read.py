@@ -99,10 +99,13 @@ def open_cube(cube: object, options: ReadOptions, *, line: u.Quantity | None = N
         return cube
     source, options = open_with_options(cube, options)
     made, missing, doubts = assemble(source, options, line)
+    texts = [doubt.text for doubt in doubts]
     if not isinstance(cube, Cube):
-        doubts = [*source.repairs, *doubts]
-    if doubts:
-        warnings.warn(f"{source.name}: {'; '.join(doubts)}", StellarSSLWarning, stacklevel=2)
+        texts = [*source.repairs, *texts]
+    if texts:
+        arguments = [name for doubt in doubts for name in doubt.arguments]
+        message = StellarSSLWarning(f"{source.name}: {'; '.join(texts)}", arguments)
+        warnings.warn(message, stacklevel=2)
     if missing:
         raise missing_error(made, missing)
     return made
@@ -116,8 +119,7 @@ def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
     """Return the one sentence that names all that is missing."""
     *first, last = (f"no {what}" for what in missing.values())
     listed = f"{', '.join(first)} and {last}" if first else last
-    options = ", ".join(f"{name}=" for name in missing)
-    rule = f"must be given ({options}), as {cube.origin.name} states {listed}"
+    rule = f"must be given, as {cube.origin.name} states {listed}"
     return MissingInputError(", ".join(missing), rule)
 
 
@@ -132,7 +134,7 @@ def open_with_options(cube: object, options: ReadOptions) -> tuple[Source, ReadO
 
 def assemble(
     source: Source, options: ReadOptions, line: u.Quantity | None = None
-) -> tuple[Cube, dict[str, str], list[str]]:
+) -> tuple[Cube, dict[str, str], list[StellarSSLWarning]]:
     """Apply options to a source.
 
     Parameters
@@ -150,8 +152,8 @@ def assemble(
         With None and NaN for what is not known.
     missing : dict of str
         The arguments without which it is of no use, and what each supplies.
-    doubts : list of str
-        What looks wrong.
+    doubts : list of StellarSSLWarning
+        What looks wrong, with the arguments that correct it.
 
     Raises
     ------
@@ -192,7 +194,7 @@ def assemble(
         wcs=axes.wcs.celestial,
         header=source.header,
         source=source.path,
-        notes=tuple(dict.fromkeys([*notes, *doubts])),
+        notes=tuple(dict.fromkeys([*notes, *(doubt.text for doubt in doubts)])),
         origin=source,
         options=options,
     )
@@ -245,7 +247,7 @@ def _beam(
             notes.append("the beam varies with the channel by more than 5 % in area")
         return shared, u.Quantity(beam.sr.value, u.sr), varies
     if beam is None:
-        notes.append("no beam is known (beam=)")
+        notes.append("no beam is known")
         return None, None, False
     return beam, u.Quantity(beam.sr.value, u.sr), False
 
@@ -259,7 +261,7 @@ def _rest_value(
     if source.axes.rest is not None:
         return source.axes.rest.to(u.GHz)
     if line is None:
-        notes.append("no rest frequency is known (rest_value=)")
+        notes.append("no rest frequency is known")
         return None
     notes.append(f"the rest frequency is the tracer's, {line:.9g}")
     return line
@@ -316,11 +318,11 @@ def _distance(
         notes.append(f"the distance is the header's, {distance:g}")
         return distance, "header"
     if "DISTANCE" in source.header:
-        notes.append("the header's DISTANCE states no unit and was left out (distance=)")
+        notes.append("the header's DISTANCE states no unit and was left out")
     return None, None
 
 
-def _doubts(source: Source, velocity: np.ndarray, factor: np.ndarray) -> list[str]:
+def _doubts(source: Source, velocity: np.ndarray, factor: np.ndarray) -> list[StellarSSLWarning]:
     """Return what looks wrong in velocities and values."""
     doubts = []
     # What dask would have to work out first may be anything; it is left to the pass over the cube.
@@ -330,10 +332,9 @@ def _doubts(source: Source, velocity: np.ndarray, factor: np.ndarray) -> list[st
         raise InputError("cube", "must hold finite values; all are NaN", source.name)
     peak = np.abs(sample[finite], dtype=np.float64).max(initial=0) * factor[len(factor) // 2]
     if peak > _BRIGHT:
-        doubts.append(f"values reach {peak:.3g} K: is the unit right (unit=)?")
+        text = f"values reach {peak:.3g} K: is the unit right?"
+        doubts.append(StellarSSLWarning(text, ["unit"]))
     if source.axes.kind == "FREQ" and np.abs(velocity).min() > _FAST:
-        doubts.append(
-            f"all channels are more than {_FAST} km/s from the rest frequency: "
-            "is it that of another line (rest_value=)?"
-        )
+        text = f"all channels are more than {_FAST} km/s from the rest frequency: is it right?"
+        doubts.append(StellarSSLWarning(text, ["rest_value"]))
     return doubts

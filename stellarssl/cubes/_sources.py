@@ -1,5 +1,6 @@
-"""Where a cube's values come from: files, HDUs, spectral-cube; read where they are used."""
+"""The sources of a cube: files, HDUs and spectral-cube; values are read where they are used."""
 
+import math
 import os
 import warnings
 import zlib
@@ -17,52 +18,13 @@ from spectral_cube.utils import NoBeamError
 
 from stellarssl.cubes._axes import Axes, read_axes
 from stellarssl.cubes._beams import beam_table, header_beam
+from stellarssl.cubes._files import FileArray, ScaledArray, Scaling, Stamp
 from stellarssl.cubes._headers import repair_header
-from stellarssl.exceptions import ChangedInputError, InputError
+from stellarssl.exceptions import InputError
 
-__all__ = ["ScaledArray", "Source", "check_hdu", "open_source", "pick_hdu"]
+__all__ = ["Source", "check_hdu", "open_source", "pick_hdu"]
 
-
-@dataclass(frozen=True)
-class Stamp:
-    """What tells that a file, or a folder's files, have changed.
-
-    Attributes
-    ----------
-    path : `~pathlib.Path`
-        Of the file.
-    state : tuple of int
-        Bytes and time of change [ns] of each file.
-    """
-
-    path: Path
-    state: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def of(cls, path: Path) -> "Stamp":
-        """Look at a file as it is now."""
-        return cls(path, _state(path))
-
-    def check(self) -> None:
-        """Refuse a file that is another one now."""
-        if (now := _state(self.path)) == self.state:
-            return
-        sizes = [sum(size for size, _ in state) for state in (self.state, now)]
-        how = (
-            "its time of change is another"
-            if sizes[0] == sizes[1]
-            else f"{sizes[0]} bytes then, {sizes[1]} now"
-        )
-        raise ChangedInputError("cube", f"changed since it was opened ({how})", str(self.path))
-
-
-def _state(path: Path) -> tuple[tuple[int, int], ...]:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    try:
-        found = [file.stat() for file in files]
-    except FileNotFoundError:
-        return ()
-    return tuple((file.st_size, file.st_mtime_ns) for file in found)
+_IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +34,7 @@ class Source:
     Attributes
     ----------
     data : array-like
-        (v, y, x), read by slicing: an array or a view of a memory map, a `ScaledArray`, or dask.
+        (v, y, x), read by slicing: a `FileArray`, an array, a `ScaledArray`, or dask.
     valid : array-like or None
         Boolean (v, y, x): a mask besides NaN.
     header : `~astropy.io.fits.Header`
@@ -109,35 +71,6 @@ class Source:
     notes: tuple[str, ...] = ()
     given: SpectralCube | None = None
     stamp: Stamp | None = None
-
-
-class ScaledArray:
-    """Integers with BSCALE, BZERO and BLANK, scaled where they are sliced.
-
-    Parameters
-    ----------
-    raw : ndarray
-        As stored; a view of a memory map, say.
-    header : `~astropy.io.fits.Header`
-        With the three cards; without them nothing is scaled.
-    """
-
-    def __init__(self, raw: np.ndarray, header: fits.Header) -> None:
-        self.raw, self.shape, self.ndim = raw, raw.shape, raw.ndim
-        self.scale, self.zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
-        self.blank = header.get("BLANK") if raw.dtype.kind in "iu" else None
-        exact = raw.dtype.itemsize <= 2 or (raw.dtype.kind == "f" and raw.dtype.itemsize == 4)
-        self.dtype = np.dtype("f4" if exact else "f8")
-
-    def __getitem__(self, view: object) -> np.ndarray:
-        raw = np.asarray(self.raw[view])
-        values = (raw * self.scale + self.zero).astype(self.dtype)
-        if self.blank is None:
-            return values
-        return np.where(raw == self.blank, self.dtype.type(np.nan), values)
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001
-        return np.asarray(self[...], dtype=dtype)
 
 
 class _Included:
@@ -179,7 +112,7 @@ def open_source(cube: object, hdu: int | str | None) -> Source:
         return _from_hdus(cube, hdu, str(path))
     if hdu is not None:
         raise InputError("hdu", "applies to a file or an HDUList only", hdu)
-    if isinstance(cube, (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)):
+    if isinstance(cube, _IMAGES):
         return _from_hdus(fits.HDUList([cube]), 0, "HDU")
     if isinstance(cube, BaseSpectralCube):
         return _from_spectral_cube(cube)
@@ -203,9 +136,9 @@ def _from_path(path: Path, hdu: int | str | None) -> Source:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            # denywrite maps read-only, so that no swap is set aside for the whole file.
-            with fits.open(path, mode="denywrite", do_not_scale_image_data=True) as hdus:
-                source = _from_hdus(hdus, hdu, str(path))
+            stamp = Stamp.of(path)
+            with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
+                source = _from_hdus(hdus, hdu, str(path), stamp if _is_plain(path) else None)
     except InputError:
         raise
     except (EOFError, OSError, TypeError, KeyError, ValueError, zlib.error) as error:
@@ -262,34 +195,39 @@ def pick_hdu(hdus: fits.HDUList, hdu: int | str | None) -> tuple[int, str | None
         except (KeyError, IndexError) as error:
             names = ", ".join(f"{i} ({each.name})" for i, each in enumerate(hdus))
             raise InputError("hdu", f"must be one of {names}", hdu) from error
-    images = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
-    sizes = {i: len(each.shape) for i, each in enumerate(hdus) if isinstance(each, images)}
+    sizes = {i: len(each.shape) for i, each in enumerate(hdus) if isinstance(each, _IMAGES)}
     found = [i for i, n_axes in sizes.items() if n_axes >= 3]
     if not found:
         rule = "must have an image of three axes; a map has no spectral axis"
         raise InputError("cube", rule, [hdus[i].shape for i in sizes])
-    note = f"HDU {found[0]} of {len(found)} cubes was read; hdu= takes another"
+    note = f"HDU {found[0]}, the first of {len(found)} cubes, was read; hdu chooses another"
     return found[0], note if len(found) > 1 else None
 
 
-def _from_hdus(hdus: fits.HDUList, hdu: int | str | None, path: str) -> Source:
+def _is_plain(path: Path) -> bool:
+    """Return whether a file begins as an uncompressed FITS file does, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(6) == b"SIMPLE"
+
+
+def _from_hdus(
+    hdus: fits.HDUList, hdu: int | str | None, path: str, stamp: Stamp | None = None
+) -> Source:
+    """Take the cube among HDUs; with a stamp, its values are left in that uncompressed file."""
     index, choice = pick_hdu(hdus, hdu)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        raw = hdus[index].data
-    header = hdus[index].header.copy()
-    compressed = isinstance(hdus[index], fits.CompImageHDU) or path.endswith((".gz", ".bz2", ".Z"))
-    if raw is None or raw.dtype.names is not None:
+    image = hdus[index]
+    if not isinstance(image, _IMAGES) or isinstance(image, fits.GroupsHDU) or not image.shape:
         raise InputError("hdu", "must hold an image", index)
-    name = Path(path).name
+    header = image.header.copy()
     mended, repairs = repair_header(header)
-    axes = read_axes(mended, raw.shape)
-    data = axes.arrange(raw)
-    if raw.dtype.kind != "f" or (header.get("BSCALE", 1), header.get("BZERO", 0)) != (1, 0):
-        data = ScaledArray(data, header)
+    axes = read_axes(mended, image.shape)
+    in_file = stamp is not None and not isinstance(image, fits.CompImageHDU)
+    data = _file_array(image, axes, stamp) if in_file else _array(image, axes)
     beam, unread = header_beam(header)
     beams = beam_table(hdus, data.shape[0])
     repairs += [text for text in (choice, unread if beams is None else None) if text]
+    plain = in_file or (Path(path).is_file() and _is_plain(Path(path)))
+    compressed = isinstance(image, fits.CompImageHDU) or (Path(path).is_file() and not plain)
     return Source(
         data=data,
         valid=None,
@@ -297,12 +235,32 @@ def _from_hdus(hdus: fits.HDUList, hdu: int | str | None, path: str) -> Source:
         axes=axes,
         unit=str(header.get("BUNIT", "")).strip(),
         beam=beam if beams is None else beams,
-        name=name,
+        name=Path(path).name,
         path=path,
         repairs=tuple(repairs),
         notes=("compressed, so that it is held in memory",) if compressed else (),
-        stamp=None if compressed or not Path(path).is_file() else Stamp.of(Path(path)),
+        stamp=(stamp or Stamp.of(Path(path))) if plain and not compressed else None,
     )
+
+
+def _file_array(image: fits.ImageHDU, axes: Axes, stamp: Stamp) -> FileArray:
+    """Leave the values of an image in its file, and check that the file is long enough."""
+    stored = np.dtype(fits.BITPIX2DTYPE[image.header["BITPIX"]]).newbyteorder(">")
+    start = image.fileinfo()["datLoc"]
+    if start + stored.itemsize * math.prod(image.shape) > stamp.state[0][0]:
+        rule = "is truncated: shorter than its header says"
+        raise InputError("cube", rule, str(stamp.path))
+    scaling = Scaling.of(image.header, stored)
+    return FileArray(stamp, start, stored, image.shape, axes, scaling)
+
+
+def _array(image: fits.ImageHDU, axes: Axes) -> np.ndarray | ScaledArray:
+    """Take the values of an image as astropy has them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        data = axes.arrange(image.data)
+    scaling = Scaling.of(image.header, data.dtype)
+    return data if scaling is None else ScaledArray(data, scaling)
 
 
 def _from_spectral_cube(cube: SpectralCube, path: Path | None = None) -> Source:

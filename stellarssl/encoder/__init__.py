@@ -1,22 +1,25 @@
-"""The frozen network: where physical maps become features.
+"""The encoder: a frozen network that turns maps of tiles into features.
 
-This is the only place that turns maps into network input. An `Encoder` is a vision transformer
-with its weights and the contract they were trained under (`EncoderSpec`); ``embed`` gives the
-`Features` that masses are read from, ``patch_tokens`` those that segments are made of.
+This is the only place where maps become network input. An `Encoder` is a vision transformer with
+its weights and a description of their training (`EncoderSpec`). ``embed`` computes the `Features`
+from which masses are read, ``patch_tokens`` the tokens from which segments are made.
 """
 
-from stellarssl.encoder._device import fastest_dtype
-from stellarssl.encoder._encoder import DEFAULT_ENCODER, Encoder
-from stellarssl.encoder._features import Features
-from stellarssl.encoder._spec import EncoderSpec, Scaling, build_model, weights_sha256
+from stellarssl.encoder.encoder import DEFAULT_ENCODER, Encoder, find_device
+from stellarssl.encoder.features import Features, block_names
+from stellarssl.encoder.spec import EncoderSpec, Scaling, build_model, weights_sha256
+from stellarssl.encoder.weights import SHIPPED, read_weights
 
 __all__ = [
     "DEFAULT_ENCODER",
+    "SHIPPED",
     "Encoder",
     "EncoderSpec",
     "Features",
     "Scaling",
+    "block_names",
     "build_model",
-    "fastest_dtype",
+    "find_device",
+    "read_weights",
     "weights_sha256",
 ]

@@ -1,10 +1,12 @@
-"""Simulated gas whose stars are known, and how a telescope would have seen it."""
+"""Simulated gas with known stars, as simulated and as a telescope would observe it."""
 
-from stellarssl.library._library import (
-    DEFAULT_BLOCKS,
-    ReferenceLibrary,
-    embed_blocks,
-)
-from stellarssl.library._tokens import TokenStatistics
+from stellarssl.library.reference import DEFAULT_BLOCKS, N_VIEWS, ReferenceLibrary
+from stellarssl.library.tokens import TokenStatistics, token_statistics
 
-__all__ = ["DEFAULT_BLOCKS", "ReferenceLibrary", "TokenStatistics", "embed_blocks"]
+__all__ = [
+    "DEFAULT_BLOCKS",
+    "N_VIEWS",
+    "ReferenceLibrary",
+    "TokenStatistics",
+    "token_statistics",
+]

@@ -17,7 +17,7 @@ __all__ = ["write_table"]
 _SUFFIXES = (".ecsv", ".fits", ".vot", ".xml")
 
 
-def write_table(table: QTable, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+def write_table(table: QTable, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
     """Write a table; the ending of the name says how.
 
     ``.ecsv`` keeps all. ``.fits``, ``.vot`` and ``.xml`` are exports for other programs: positions
@@ -32,6 +32,11 @@ def write_table(table: QTable, path: str | os.PathLike, *, overwrite: bool = Fal
         Where to.
     overwrite : bool, optional
         Whether a file that is there may be replaced.
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+        The file that was written.
 
     Raises
     ------
@@ -50,6 +55,7 @@ def write_table(table: QTable, path: str | os.PathLike, *, overwrite: bool = Fal
             _fits(table).writeto(temporary, checksum=True)
         else:
             _votable(table).to_xml(str(temporary))
+    return path
 
 
 def _flat(table: QTable) -> QTable:

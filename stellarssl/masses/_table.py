@@ -11,7 +11,7 @@ from stellarssl._utils.flags import FLAGS, flag_bit, flag_words, masking_bits
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder
-from stellarssl.library import ReferenceLibrary, embed_blocks
+from stellarssl.library import N_VIEWS, ReferenceLibrary
 from stellarssl.masses._model import MassModel
 from stellarssl.tiles import TileSet
 from stellarssl.tracers import Tracer
@@ -77,14 +77,15 @@ def mass_table(
     Raises
     ------
     EncoderMismatchError
-        If the library was embedded with other weights or another dtype.
+        If the library has no features, or they were computed with other weights.
     InputError
         If a flag is not known, or the library has no stars.
     """
-    library.check_encoder(encoder)
+    encoder = library.match_encoder(encoder)
     allowed = sum({flag_bit(name) for name in allow})
     model = model or MassModel.fit(library)
-    features = embed_blocks(encoder, tiles.maps, list(library.features.blocks), progress=progress)
+    blocks = tuple(library.features.blocks)
+    features = encoder.embed(tiles.maps, blocks=blocks, n_views=N_VIEWS, progress=progress)
     found = _look_up(model, model.columns(features, tiles.statistics()))
     bits = np.broadcast_to(np.asarray(flags, dtype=np.int64), len(tiles))
     bits = bits | _flags_of_tiles(tiles, tracer, library) | _flags_of_values(found, model)

@@ -52,6 +52,16 @@ class Block:
     read_rows: slice
     read_columns: slice
 
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """Rows and columns of the block's own pixels within those that are read."""
+        top = self.rows.start - self.read_rows.start
+        left = self.columns.start - self.read_columns.start
+        return (
+            slice(top, top + self.rows.stop - self.rows.start),
+            slice(left, left + self.columns.stop - self.columns.start),
+        )
+
 
 @dataclass(frozen=True)
 class Plan:

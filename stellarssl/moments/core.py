@@ -5,28 +5,23 @@ from typing import Unpack
 
 import astropy.units as u
 import numpy as np
-from astropy.constants import k_B
-from astropy.wcs import WCS
 
 from stellarssl._utils.options import accepts
-from stellarssl._utils.provenance import provenance
 from stellarssl._utils.stages import stage
 from stellarssl.cubes import Cube
 from stellarssl.exceptions import InputError, MissingInputError, NoSignalError, StellarSSLWarning
-from stellarssl.moments._estimate import Noise, find_noise, noise_array
-from stellarssl.moments._pass import Result, measure
-from stellarssl.moments._voxels import Voxels
 from stellarssl.moments.arrays import as_footprint, as_mask, noise_quantity
-from stellarssl.moments.blocks import Plan, make_plan
+from stellarssl.moments.blocks import Block, Plan, make_plan, run_blocks
 from stellarssl.moments.footprint import beam_pixels
-from stellarssl.moments.maps import MomentMaps
+from stellarssl.moments.kernels import IMAGES, moment_images
+from stellarssl.moments.maps import MomentMaps, assemble_maps
+from stellarssl.moments.noise import Noise, find_noise, noise_array
 from stellarssl.moments.options import MomentKeywords, MomentOptions, as_efficiency
+from stellarssl.moments.reading import read_block, read_part
+from stellarssl.moments.signal import find_signal
 from stellarssl.tracers import Tracer, get_tracer
 
 __all__ = ["measure_moments", "moment_maps", "moment_plan"]
-
-_KMS = u.km / u.s
-_COLD = 10 * u.K
 
 
 @stage("moments")
@@ -88,39 +83,70 @@ def measure_moments(cube: object, options: MomentOptions) -> MomentMaps:
     cube = options.open(cube)
     tracer = _tracer(cube, options)
     efficiency = _efficiency(cube, options.efficiency)
-    voxels = Voxels.of(cube, efficiency)
-    channels = cube.channels
     mask = as_mask(options.mask, cube.shape)
     given = noise_array(noise_quantity(options.noise), cube.shape, cube.unit)
     plan = _plan(cube, mask, given, options)
-    width = beam_pixels(cube)
-    noise = find_noise(
-        voxels,
-        given,
-        reference=_reference_pixel(cube.wcs),
-        beam_pixels=width,
-        plan=plan,
-        show=options.progress,
-    )
-    result = measure(
-        voxels,
-        noise,
-        mask,
-        velocity=cube.velocity,
-        channels=channels,
-        beam_pixels=width,
-        plan=plan,
-        show=options.progress,
-    )
-    _check_signal(result, is_made=mask is None)
-    meta = _meta(cube, tracer, noise, result) | {
+    factor = np.where(np.isfinite(cube.kelvin_factor), cube.kelvin_factor / efficiency, 1.0)
+    noise = find_noise(cube, given, factor, plan, show=options.progress)
+    images = _measure(cube, noise, mask, factor, plan, show=options.progress)
+    channels = cube.channels
+    meta = {
         "mask": "made" if mask is None else "given",
         "efficiency": efficiency,
         "velocity_low": float(cube.velocity[channels].min()),
         "velocity_high": float(cube.velocity[channels].max()),
         "n_channels": channels.stop - channels.start,
     }
-    return _assemble(cube, tracer, noise, result, options.max_recoverable_scale, meta)
+    return assemble_maps(cube, tracer, images, noise, options.max_recoverable_scale, meta)
+
+
+def _measure(
+    cube: Cube, noise: Noise, mask: object, factor: np.ndarray, plan: Plan, *, show: bool
+) -> dict[str, np.ndarray]:
+    """Make the mask, unless there is one, and the moments, block by block.
+
+    Returns
+    -------
+    images : dict of ndarray, shape (y, x)
+        float32 `IMAGES` and ``noise`` in K and km/s, and ``covered``.
+    """
+    names = (*IMAGES, "noise")
+    images = np.full((len(names), *cube.shape[1:]), np.nan, np.float32)
+    seen = np.zeros(cube.shape[1:], bool)
+    channels = cube.channels
+    velocity = cube.velocity[channels]
+    width = (velocity[-1] - velocity[0]) / (velocity.size - 1)
+    reference = velocity[velocity.size // 2]
+    axis = (velocity - reference) / width, reference, width
+    factors = factor[channels], noise.factor[channels]
+    ratio = (factors[0] / factors[1]).astype(np.float32)
+    reach = beam_pixels(cube)
+
+    def work(block: Block) -> float:
+        data = read_block(cube, channels, block.read_rows, block.read_columns)
+        sigma = noise.block(channels, block.read_rows, block.read_columns)
+        rows, columns = block.inner
+        if mask is None:
+            signal, peak = find_signal(
+                data, sigma, ratio, kappa=noise.kappa, beam_pixels=reach, rows=rows
+            )
+        else:
+            signal, peak = read_part(mask, channels, block.rows, block.columns), np.nan
+        data, sigma = (np.ascontiguousarray(each[:, rows]) for each in (data, sigma))
+        found, covered = moment_images(data, signal, sigma, factors, axis, noise.kappa)
+        here = block.rows, block.columns
+        images[(slice(None), *here)] = found[..., columns]
+        seen[here] = covered[:, columns]
+        return peak
+
+    peaks = run_blocks(work, plan.blocks, plan, "moments", show=show)
+    cube.check_unchanged()
+    if plan.wanted is not None:
+        images[:, ~plan.wanted] = np.nan
+        seen &= plan.wanted
+    named = dict(zip(names, images, strict=True)) | {"covered": seen}
+    _check_signal(named, float(np.max(peaks)), is_made=mask is None)
+    return named
 
 
 @accepts(MomentOptions)
@@ -186,7 +212,8 @@ def _tracer(cube: Cube, options: MomentOptions) -> Tracer | None:
     except MissingInputError as error:
         if options.tracer != "auto":
             raise
-        warnings.warn(f"maps have no column: {error}", StellarSSLWarning, stacklevel=2)
+        message = StellarSSLWarning(f"maps have no column: {error.text}", error.arguments)
+        warnings.warn(message, stacklevel=2)
         return None
 
 
@@ -202,88 +229,9 @@ def _efficiency(cube: Cube, efficiency: float | None) -> float:
     return as_efficiency(efficiency, cube.unit, cube.temperature_scale)
 
 
-def _reference_pixel(wcs: WCS) -> tuple[float, float]:
-    x, y = wcs.wcs.crpix
-    return y - 1, x - 1
-
-
-def _check_signal(result: Result, *, is_made: bool) -> None:
-    if not result.covered.any():
+def _check_signal(images: dict[str, np.ndarray], peak: float, *, is_made: bool) -> None:
+    if not images["covered"].any():
         raise InputError("cube", "must have finite values, with a beam and noise known for them")
-    if not result.detected.any():
-        reason = f"the peak is {result.peak_snr:.1f} sigma" if is_made else "the mask holds none"
-        raise NoSignalError(f"no signal: {reason}; give mask= or noise= to look closer")
-
-
-def _meta(cube: Cube, tracer: Tracer | None, noise: Noise, result: Result) -> dict:
-    rest = cube.rest_value
-    meta = provenance() | {
-        "source": cube.source,
-        "unit": cube.unit.to_string(),
-        "notes": "; ".join(cube.notes),
-        "specsys": cube.specsys,
-        "velocity_convention": cube.velocity_convention,
-        "rest_frequency_ghz": None if rest is None else float(rest.to_value(u.GHz)),
-        "beam_varies": cube.beam_varies,
-        "distance_origin": cube.distance_origin,
-        "tracer": None if tracer is None else tracer.name,
-        "noise": noise.origin,
-        "kappa": noise.kappa,
-        "line_channels": result.line_channels,
-    }
-    return {name: value for name, value in meta.items() if value is not None}
-
-
-def _assemble(
-    cube: Cube,
-    tracer: Tracer | None,
-    noise: Noise,
-    result: Result,
-    scale: u.Quantity | None,
-    meta: dict,
-) -> MomentMaps:
-    """Give the numbers their units."""
-    k_kms = u.K * _KMS
-    image = result.images
-    errors = {
-        "moment0": image["e_moment0"] << k_kms,
-        "v_los": image["e_v_los"] << _KMS,
-        "sigma_v": image["e_sigma_v"] << _KMS,
-    }
-    if tracer is not None:
-        column = image["e_moment0"] * tracer.n_h_per_w.value
-        errors["n_h"] = column.astype(np.float32) << u.cm**-2
-    return MomentMaps(
-        moment0=image["moment0"] << k_kms,
-        v_los=image["v_los"] << _KMS,
-        sigma_v=image["sigma_v"] << _KMS,
-        errors=errors,
-        detected=result.detected,
-        covered=result.covered,
-        noise=image["noise"] << u.K,
-        moment0_limit=_limit(result, noise, cube.channel_width) << k_kms,
-        tracer=tracer,
-        distance=cube.distance,
-        beam=cube.beam,
-        channel_width=cube.channel_width,
-        wcs=cube.wcs,
-        sigma_instrument=_sigma_instrument(tracer, cube.channel_width),
-        max_recoverable_scale=scale,
-        meta=meta,
-        peak=image["peak"] << u.K,
-    )
-
-
-def _limit(result: Result, noise: Noise, width: u.Quantity) -> np.ndarray:
-    """Return three sigma of the sum over as many channels as the typical line has [K km/s]."""
-    sigma = result.images["noise"]
-    if noise.origin == "none":
-        return np.full_like(sigma, result.images["moment0"][result.detected].min())
-    scale = 3 * width.to_value(_KMS) * np.sqrt(noise.kappa * result.line_channels)
-    return sigma * np.float32(scale)
-
-
-def _sigma_instrument(tracer: Tracer | None, width: u.Quantity) -> u.Quantity:
-    """Return kT / m of the molecule at 10 K and dv^2 / 12, in quadrature."""
-    thermal = 0 * _KMS if tracer is None else np.sqrt(k_B * _COLD / tracer.mass).to(_KMS)
-    return np.hypot(thermal, width / np.sqrt(12)).to(_KMS)
+    if not ((images["number"] > 0) & (images["moment0"] > 0)).any():
+        reason = f"the peak is {peak:.1f} sigma" if is_made else "the mask holds none"
+        raise NoSignalError(f"no signal: {reason}", ["mask", "noise"])

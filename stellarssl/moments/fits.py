@@ -35,7 +35,7 @@ _QUANTITIES = ("distance", "channel_width", "sigma_instrument", "max_recoverable
 _TABLE = "STELLARSSL_META"
 
 
-def write_maps(maps: object, path: str | os.PathLike, *, overwrite: bool) -> None:
+def write_maps(maps: object, path: str | os.PathLike, *, overwrite: bool) -> Path:
     """Write all fields of moment maps.
 
     Parameters
@@ -46,6 +46,11 @@ def write_maps(maps: object, path: str | os.PathLike, *, overwrite: bool) -> Non
         Where to.
     overwrite : bool
         Whether a file that is there may be replaced.
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+        The file that was written.
     """
     images = {} if maps.tracer is None else {"N_H": maps.n_h}
     images |= {name: getattr(maps, field) for name, field in _IMAGES.items()}
@@ -58,6 +63,7 @@ def write_maps(maps: object, path: str | os.PathLike, *, overwrite: bool) -> Non
     needed = 0 if str(path).endswith(".gz") else sum(hdu.filebytes() for hdu in hdus)
     with atomic_path(path, overwrite=overwrite, needed=needed) as temporary:
         fits.HDUList(hdus).writeto(temporary)
+    return Path(path)
 
 
 def _common_header(maps: object) -> fits.Header:

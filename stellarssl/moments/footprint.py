@@ -5,11 +5,11 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
+from stellarssl._utils.compiled import compiled
 from stellarssl._utils.geometry import TILE_WIDTH, beam_width
 from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl.cubes import Cube, read_cube
 from stellarssl.exceptions import InputError
-from stellarssl.moments._view import compiled
 
 __all__ = ["beam_pixels", "source_footprint"]
 

@@ -2,23 +2,28 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+from astropy.constants import k_B
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 from radio_beam import Beam
 
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_quantity
+from stellarssl.cubes import Cube
 from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments.fits import read_maps, write_maps
+from stellarssl.moments.noise import Noise
 from stellarssl.tracers import N_H_PER_W_UNIT, Tracer
 
-__all__ = ["MomentMaps"]
+__all__ = ["MomentMaps", "assemble_maps"]
 
 _KMS = u.km / u.s
 _CM2 = u.cm**-2
+_COLD = 10 * u.K
 _BOOKKEEPING = 1e22 * N_H_PER_W_UNIT
 
 
@@ -198,7 +203,7 @@ class MomentMaps:
             meta={**provenance(), "source": "maps"},
         )
 
-    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write a FITS file: an image extension a map, and a table of all that is no map.
 
         Parameters
@@ -207,8 +212,13 @@ class MomentMaps:
             Ends in ``.fits`` or ``.fits.gz``.
         overwrite : bool, optional
             Whether a file that is there may be replaced.
+
+        Returns
+        -------
+        path : `~pathlib.Path`
+            The file that was written.
         """
-        write_maps(self, path, overwrite=overwrite)
+        return write_maps(self, path, overwrite=overwrite)
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "MomentMaps":
@@ -259,3 +269,96 @@ def _intensity(column: u.Quantity) -> u.Quantity:
 
 def _blank(image: u.Quantity, mask: np.ndarray) -> u.Quantity:
     return np.where(mask, image, np.float32(np.nan) * image.unit)
+
+
+def assemble_maps(
+    cube: Cube,
+    tracer: Tracer | None,
+    images: dict[str, np.ndarray],
+    noise: Noise,
+    scale: u.Quantity | None,
+    meta: dict,
+) -> MomentMaps:
+    """Give the images of a cube their units, limits and provenance.
+
+    Parameters
+    ----------
+    cube : `~stellarssl.Cube`
+        The cube.
+    tracer : `~stellarssl.Tracer` or None
+        Line that converts brightness into a column.
+    images : dict of ndarray
+        float32 `~stellarssl.moments.kernels.IMAGES` and ``noise`` in K and km/s, and ``covered``.
+    noise : `~stellarssl.moments.noise.Noise`
+        Noise of the cube.
+    scale : `~astropy.units.Quantity` or None
+        Largest angle that an interferometer sees.
+    meta : dict
+        Further entries of `MomentMaps.meta`.
+
+    Returns
+    -------
+    maps : `MomentMaps`
+        The maps.
+    """
+    k_kms = u.K * _KMS
+    errors = {
+        "moment0": images["e_moment0"] << k_kms,
+        "v_los": images["e_v_los"] << _KMS,
+        "sigma_v": images["e_sigma_v"] << _KMS,
+    }
+    if tracer is not None:
+        column = images["e_moment0"] * tracer.n_h_per_w.value
+        errors["n_h"] = column.astype(np.float32) << u.cm**-2
+    detected = (images["number"] > 0) & (images["moment0"] > 0)
+    line_channels = float(np.median(images["number"][detected])) if detected.any() else 0.0
+    if noise.origin == "none":
+        limit = np.full_like(images["noise"], images["moment0"][detected].min())
+    else:
+        # three sigma of the sum over as many channels as the typical line has
+        n_sigma = 3 * cube.channel_width.to_value(_KMS) * np.sqrt(noise.kappa * line_channels)
+        limit = images["noise"] * np.float32(n_sigma)
+    return MomentMaps(
+        moment0=images["moment0"] << k_kms,
+        v_los=images["v_los"] << _KMS,
+        sigma_v=images["sigma_v"] << _KMS,
+        errors=errors,
+        detected=detected,
+        covered=images["covered"],
+        noise=images["noise"] << u.K,
+        moment0_limit=limit << k_kms,
+        tracer=tracer,
+        distance=cube.distance,
+        beam=cube.beam,
+        channel_width=cube.channel_width,
+        wcs=cube.wcs,
+        sigma_instrument=_sigma_instrument(tracer, cube.channel_width),
+        max_recoverable_scale=scale,
+        meta=_meta(cube, tracer, noise, line_channels) | meta,
+        peak=images["peak"] << u.K,
+    )
+
+
+def _meta(cube: Cube, tracer: Tracer | None, noise: Noise, line_channels: float) -> dict:
+    rest = cube.rest_value
+    meta = provenance() | {
+        "source": cube.source,
+        "unit": cube.unit.to_string(),
+        "notes": "; ".join(cube.notes),
+        "specsys": cube.specsys,
+        "velocity_convention": cube.velocity_convention,
+        "rest_frequency_ghz": None if rest is None else float(rest.to_value(u.GHz)),
+        "beam_varies": cube.beam_varies,
+        "distance_origin": cube.distance_origin,
+        "tracer": None if tracer is None else tracer.name,
+        "noise": noise.origin,
+        "kappa": noise.kappa,
+        "line_channels": line_channels,
+    }
+    return {name: value for name, value in meta.items() if value is not None}
+
+
+def _sigma_instrument(tracer: Tracer | None, width: u.Quantity) -> u.Quantity:
+    """Return kT / m of the molecule at 10 K and dv^2 / 12, in quadrature."""
+    thermal = 0 * _KMS if tracer is None else np.sqrt(k_B * _COLD / tracer.mass).to(_KMS)
+    return np.hypot(thermal, width / np.sqrt(12)).to(_KMS)

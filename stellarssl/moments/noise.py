@@ -1,37 +1,52 @@
-"""Noise: known before anything is called signal.
+"""The noise of a cube: given, or measured from a bounded sample of channels.
 
-An estimate rests on a bounded sample of channels, cell by cell of the map, and on values below zero
-alone: a line adds to what is above zero only, so that even a band that is full of lines shows its
-noise there.
+An estimate is made cell by cell of the map, from values below zero alone: a line adds to what is
+above zero only, so that even a band that is full of lines shows its noise below zero.
 """
 
 from dataclasses import dataclass
 
+import astropy.units as u
 import numpy as np
 from scipy import ndimage
 
 from stellarssl._utils.compiled import compiled
-from stellarssl.moments._view import load
+from stellarssl.cubes import Cube
+from stellarssl.exceptions import InputError
+from stellarssl.moments.blocks import Plan, run_blocks, runs
+from stellarssl.moments.footprint import beam_pixels
+from stellarssl.moments.reading import read_block, read_part
 
 __all__ = [
-    "N_LAGS",
-    "SAMPLE",
     "CellGrid",
+    "Noise",
     "channel_correlation_factor",
     "fill_cells",
-    "measure_cells",
+    "find_noise",
+    "noise_array",
     "sample_channels",
 ]
 
 _RUNS, _RUN = 4, 10
-"""The sample: how many runs of how many consecutive channels."""
+"""The sample of a long cube: number of runs, and consecutive channels in each."""
 
-N_LAGS = 4
-SAMPLE = 64
-"""Channels that are sampled one and all."""
+_SAMPLE = 64
+"""Largest number of channels of which all are sampled."""
+
+_LAGS = 4
+"""Largest distance, in channels, at which their correlation is measured."""
 
 _LEAST = 16
-"""Negative values that a cell must have; with fewer it takes its neighbors' noise."""
+"""Number of negative values that a cell must have; with fewer it takes its neighbors' noise."""
+
+_STRIP = 1 << 25
+"""Bytes of the sample that are read at once."""
+
+_LATTICE = 8
+"""Cells along y, and along x, in which the correlation between channels is measured."""
+
+_NEAR = 16
+"""Longest gap of cells that is measured rather than skipped."""
 
 ZERO, ONE, THREE = np.float32(0), np.float32(1), np.float32(3)
 _FOR_MEDIAN = 512
@@ -54,7 +69,7 @@ def sample_channels(n_channels: int) -> list[slice]:
         The whole band of a short cube, else four runs of ten channels evenly over the band, clear
         of its ends.
     """
-    if n_channels <= SAMPLE:
+    if n_channels <= _SAMPLE:
         return [slice(0, n_channels)]
     starts = (n_channels * (np.arange(_RUNS) + 0.5) / _RUNS - _RUN / 2).astype(int)
     return [slice(int(start), int(start) + _RUN) for start in starts]
@@ -136,55 +151,271 @@ class CellGrid:
         return before, position - before
 
 
-@compiled
-def measure_cells(data, channels, factor, run, edges, origin, chosen, sigma, sums):  # noqa: ANN001
-    """Measure the noise of rows of cells, and its correlation between channels in some of them.
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """The standard deviation of every voxel, worked out where it is needed.
+
+    Attributes
+    ----------
+    factor : ndarray of float64, shape (v,)
+        Factors that convert it to K.
+    kappa : float
+        Variance of a sum over channels relative to that of independent channels.
+    origin : {"measured", "given", "none"}
+        Where it is from; ``"none"`` means that the cube is noise-free.
+    given : array-like or None
+        Noise that was given, of shape (1, 1, 1), (1, y, x) or (v, y, x).
+    grid : `CellGrid` or None
+        Cells in which it was measured.
+    cells : ndarray of float64 or None
+        Noise of the cells [K].
+    """
+
+    factor: np.ndarray
+    kappa: float
+    origin: str
+    given: object = None
+    grid: CellGrid | None = None
+    cells: np.ndarray | None = None
+
+    def block(self, channels: slice, rows: slice, columns: slice) -> np.ndarray:
+        """Return the noise of a block.
+
+        Parameters
+        ----------
+        channels, rows, columns : slice
+            Part of the cube.
+
+        Returns
+        -------
+        sigma : ndarray of float32, shape (1 or v, y, x)
+            Standard deviation; one channel stands for all if they have the same noise.
+        """
+        if self.given is None:
+            return self.grid.interpolate(self.cells, rows, columns)[None]
+        if self.given.size == 1:
+            shape = (1, rows.stop - rows.start, columns.stop - columns.start)
+            return np.full(shape, self.given.item(), np.float32)
+        each = channels if self.given.shape[0] > 1 else slice(0, 1)
+        return read_part(self.given, each, rows, columns)
+
+
+def find_noise(
+    cube: Cube, given: u.Quantity | None, factor: np.ndarray, plan: Plan, *, show: bool
+) -> Noise:
+    """Return the noise that was given, or measure it.
 
     Parameters
     ----------
-    data : `View` of float32
-        Values, from the rows' first pixel on.
-    channels : ndarray of int, shape (n,)
-        Those that are looked at; runs of ``run`` consecutive ones, one after the other.
-    factor : ndarray of float32, shape (n,)
-        What takes a value of theirs to K.
+    cube : `~stellarssl.Cube`
+        The cube.
+    given : `~astropy.units.Quantity` or None
+        Noise of shape (1, 1, 1), (1, y, x) or (v, y, x). The correlation between channels is
+        measured in any case.
+    factor : ndarray of float64, shape (v,)
+        Factors that convert values to K.
+    plan : `~stellarssl.moments.Plan`
+        The blocks, which say where noise is needed, and how much is read at once.
+    show : bool
+        Whether a progress bar is shown.
+
+    Returns
+    -------
+    noise : `Noise`
+        Noise of any block.
+    """
+    x, y = cube.wcs.wcs.crpix
+    grid = CellGrid.over(cube.shape[1:], (y - 1, x - 1), beam_pixels(cube))
+    sample = _CellSample(cube, grid, factor, plan, show)
+    lattice = np.ix_(*(_evenly(n) for n in grid.shape))
+    chosen = np.zeros(grid.shape, bool)
+    chosen[lattice] = True
+    needed = _needed(grid, plan)
+    sample.measure(chosen if given is not None else chosen | needed, chosen)
+    kappa = channel_correlation_factor(sample.sums[lattice].sum(axis=(0, 1)))
+    ones = np.ones(cube.shape[0])
+    if given is not None:
+        factor = ones if given.unit.is_equivalent(u.K) else factor
+        return Noise(factor, kappa, "given", given=given.value)
+    cells = sample.fill(needed)
+    origin = "none" if cells is None else "measured"
+    cells = np.zeros(grid.shape) if cells is None else cells
+    return Noise(ones, kappa, origin, grid=grid, cells=cells)
+
+
+def _evenly(n: int) -> np.ndarray:
+    """Return some of n cells, evenly over them."""
+    return np.unique(((np.arange(_LATTICE) + 0.5) * n / _LATTICE).astype(int))
+
+
+def _needed(grid: CellGrid, plan: Plan) -> np.ndarray:
+    """Return the cells between whose centers the noise of the blocks is interpolated."""
+    needed = np.zeros(grid.shape, bool)
+    for block in plan.blocks:
+        y, x = (
+            slice(
+                max((pixels.start - first) // grid.size - 1, 0),
+                (pixels.stop - 1 - first) // grid.size + 2,
+            )
+            for pixels, first in zip(
+                (block.read_rows, block.read_columns), grid.origin, strict=True
+            )
+        )
+        needed[y, x] = True
+    return needed
+
+
+class _CellSample:
+    """Noise of the cells as far as it is known, and products of neighboring channels."""
+
+    def __init__(
+        self,
+        cube: Cube,
+        grid: CellGrid,
+        factor: np.ndarray,
+        plan: Plan,
+        show: bool,  # noqa: FBT001
+    ) -> None:
+        self.cube, self.grid, self.plan, self.show = cube, grid, plan, show
+        self.bands = sample_channels(cube.shape[0])
+        self.factor = np.concatenate([factor[band] for band in self.bands]).astype(np.float32)
+        self.sigma = np.full(grid.shape, np.nan)
+        self.known = np.zeros(grid.shape, bool)
+        self.sums = np.zeros((*grid.shape, 2, _LAGS + 1))
+
+    def measure(self, wanted: np.ndarray, chosen: np.ndarray) -> None:
+        """Measure cells, and the correlation between channels in those that are chosen."""
+        edges = [self.grid.edges(axis, self.cube.shape[1 + axis]) for axis in (0, 1)]
+        length = self.bands[0].stop - self.bands[0].start
+
+        def work(cells: tuple[slice, slice]) -> None:
+            y, x = (
+                edge[part.start : part.stop + 1] for edge, part in zip(edges, cells, strict=True)
+            )
+            pixels = slice(int(y[0]), int(y[-1])), slice(int(x[0]), int(x[-1]))
+            parts = [read_block(self.cube, band, *pixels) for band in self.bands]
+            data = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            where = y - y[0], x - x[0]
+            self.sigma[cells] = _measure_cells(
+                data, self.factor, length, where, chosen[cells], self.sums[cells]
+            )
+            self.known[cells] = True
+
+        run_blocks(work, self._strips(wanted), self.plan, "noise", show=self.show)
+
+    def _strips(self, wanted: np.ndarray) -> list[tuple[slice, slice]]:
+        """Return the cells that are read at once: some for each thread, whole chunks."""
+        chunks = getattr(self.cube.data, "chunks", None)
+        chunk = 1 if chunks is None else max(chunks[1])
+        per_row = 4 * _SAMPLE * self.cube.shape[2] * self.grid.size
+        fitting = min(_STRIP, self.plan.memory_limit // (4 * self.plan.n_threads)) // per_row
+        shared = -(-self.grid.shape[0] // (2 * self.plan.n_threads))
+        n = max(min(fitting, max(shared, chunk // self.grid.size)), 1)
+        return [
+            (slice(start, min(start + n, rows.stop)), columns)
+            for rows in runs(wanted.any(axis=1))
+            for start in range(rows.start, rows.stop, n)
+            for columns in runs(wanted[start : min(start + n, rows.stop)].any(axis=0), _NEAR)
+        ]
+
+    def fill(self, needed: np.ndarray) -> np.ndarray | None:
+        """Return the noise of the cells that are needed; None if there is none at all.
+
+        Cells without a measurement take the nearest that has one: it is looked for further and
+        further, so that it does not depend on which cells are needed.
+        """
+        missing = needed & np.isnan(self.sigma)
+        reach = 1
+        while missing.any() and not self.known.all():
+            near = ndimage.distance_transform_edt(~missing) <= reach
+            self.measure(near & ~self.known, np.zeros_like(needed))
+            if np.isfinite(self.sigma).any():
+                away = ndimage.distance_transform_edt(np.isnan(self.sigma))
+                if away[missing].max() <= reach:
+                    break
+            reach *= 2
+        return fill_cells(self.sigma) if np.isfinite(self.sigma).any() else None
+
+
+def noise_array(given: object, shape: tuple[int, int, int], unit: u.UnitBase) -> u.Quantity | None:
+    """Check the argument ``noise``.
+
+    Parameters
+    ----------
+    given : object
+        What was given; None stays None.
+    shape : tuple of int
+        Of the cube.
+    unit : `~astropy.units.UnitBase`
+        Of the cube.
+
+    Returns
+    -------
+    noise : `~astropy.units.Quantity` or None
+        In K or ``unit``, of shape (1, 1, 1), (1, y, x) or (v, y, x).
+
+    Raises
+    ------
+    InputError
+        If it is something else, or below zero.
+    """
+    if given is None:
+        return None
+    rule = f"must be a quantity in K or {unit}: a number, a map {shape[1:]} or a cube {shape}"
+    try:
+        noise = u.Quantity(given)
+    except TypeError as error:
+        raise InputError("noise", rule, type(given).__name__) from error
+    wanted = next((w for w in (u.K, unit) if noise.unit.is_equivalent(w)), None)
+    if wanted is None:
+        raise InputError("noise", rule, f"unit {str(noise.unit) or 'none'}")
+    if noise.shape not in ((), shape[1:], shape):
+        raise InputError("noise", rule, noise.shape)
+    noise = noise.to(wanted)
+    if np.any(noise.value < 0) or not np.any(np.isfinite(noise.value)):
+        raise InputError("noise", "must be finite and not below zero", noise)
+    return noise.reshape((1,) * (3 - noise.ndim) + noise.shape)
+
+
+@compiled
+def _measure_cells(data, factor, run, edges, chosen, sums):  # noqa: ANN001, ANN202
+    """Measure the noise of cells, and its correlation between channels in some of them.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (v, y, x)
+        Sampled values; runs of ``run`` consecutive channels, one after the other.
+    factor : ndarray of float32, shape (v,)
+        Factors that convert values to K.
     run : int
         Channels in a run.
     edges : tuple of ndarray of int
-        The first pixel of each cell, and the end of the last, along y and x, from ``data`` on.
-    origin : tuple of int
-        The first cell.
+        First pixel of each cell, and the end of the last, along y and x.
     chosen : ndarray of bool, shape (y, x) of cells
         Where the correlation is measured.
-    sigma : ndarray of float64, shape (y, x) of cells
-        Set to the noise [K], the scatter about zero of what is below zero in channels that seem
-        free of lines: a first guess from the median of some values, then twice the root mean square
-        of those within 3.5 sigma. NaN where too few values are below zero.
-    sums : ndarray of float64, shape (y, x, 2, N_LAGS + 1)
-        Set where chosen: products at lags of 0 ... `N_LAGS` channels over sigma^2, and the squares
+    sums : ndarray of float64, shape (y, x, 2, _LAGS + 1) of cells
+        Set where chosen: products at lags of 0 ... `_LAGS` channels over sigma^2, and the squares
         of the first value of each pair. Given that one value is below zero, the mean of the other
         is the correlation times the first, whatever the selection does to the first.
+
+    Returns
+    -------
+    sigma : ndarray of float64, shape (y, x) of cells
+        Noise [K]: the scatter about zero of what is below zero in channels that seem free of
+        lines. A first guess is from the median of some values; then follows, twice, the root mean
+        square of those within 3.5 sigma. NaN where too few values are below zero.
     """
-    y_edges, columns = edges
-    n_x = columns[-1]
-    height = np.max(np.diff(y_edges))
-    buffer = np.empty(channels.size * height * n_x, np.uint32)
-    for i in range(y_edges.size - 1):
-        n_y = y_edges[i + 1] - y_edges[i]
-        words = buffer[: channels.size * n_y * n_x].reshape((channels.size, n_y, n_x))
-        for v in range(channels.size):
-            for y in range(n_y):
-                d = data.first + channels[v] * data.channel + (y_edges[i] + y) * data.row
-                load(data.flat[d : d + n_x], data.swapped, words[v, y])
-        sample = words.view(np.float32)
+    rows, columns = edges
+    sigma = np.empty(chosen.shape)
+    for i in range(rows.size - 1):
+        sample = data[:, rows[i] : rows[i + 1]].copy()
         free = _free_channels(sample, columns)
-        row, first = origin[0] + i, origin[1]
-        noise = sigma[row, first : first + columns.size - 1]
-        _scatter(sample, factor, free, columns, noise)
-        for cell in range(noise.size):
-            if chosen[row, first + cell] and noise[cell] > 0:
+        _scatter(sample, factor, free, columns, sigma[i])
+        for cell in range(columns.size - 1):
+            if chosen[i, cell] and sigma[i, cell] > 0:
                 pixels = sample[:, :, columns[cell] : columns[cell + 1]]
-                _products(pixels, factor, free[:, cell], run, noise[cell], sums[row, first + cell])
+                _products(pixels, factor, free[:, cell], run, sigma[i, cell], sums[i, cell])
+    return sigma
 
 
 @compiled
@@ -245,32 +476,7 @@ def _median_scatter(part, factor, free, step):  # noqa: ANN001, ANN202
                     value = part[v, y, x] * factor[v]
                     below[n] = -value
                     n += (value < 0) & (value > -np.inf)  # as likely as not: no branch
-    return _NORMAL * _median(below[:n]) if n >= _LEAST else np.nan
-
-
-@compiled
-def _median(values):  # noqa: ANN001, ANN202
-    """Return the median of values above zero, whose bits are in the same order as they are.
-
-    The bits of the middle one are found from the highest on, by counting: without a branch that
-    depends on a value.
-    """
-    bits = values.view(np.uint32)
-    middle = np.uint32(0)
-    for k in range(30, -1, -1):
-        trial = middle | np.uint32(1 << k)
-        n_below = 0
-        for i in range(bits.size):
-            n_below += bits[i] < trial
-        middle = trial if n_below <= bits.size // 2 else middle
-    n_below, before = 0, np.uint32(0)
-    for i in range(bits.size):
-        n_below += bits[i] < middle
-        before = max(before, bits[i] if bits[i] < middle else np.uint32(0))
-    if bits.size % 2 == 1 or n_below < bits.size // 2:
-        before = middle
-    ends = np.array([before, middle], np.uint32).view(np.float32)
-    return (ends[0] + ends[1]) / 2
+    return _NORMAL * np.median(below[:n]) if n >= _LEAST else np.nan
 
 
 @compiled
@@ -298,12 +504,12 @@ def _products(sample, factor, free, run, sigma, sums):  # noqa: ANN001
         for y in range(n_y):
             for x in range(n_x):
                 value[v, y * n_x + x] = sample[v, y, x] * scale
-    total = np.zeros((2, N_LAGS + 1, n_y * n_x), np.float32)
+    total = np.zeros((2, _LAGS + 1, n_y * n_x), np.float32)
     for v in range(n_channels):
-        if free[v]:  # of the other channel nothing is asked: that would select
-            for lag in range(min(N_LAGS + 1, run - v % run)):
+        if free[v]:  # do not require the other channel to be free: that would bias the sample
+            for lag in range(min(_LAGS + 1, run - v % run)):
                 _add_products(value[v], value[v + lag], total[0, lag], total[1, lag])
-    for lag in range(N_LAGS + 1):
+    for lag in range(_LAGS + 1):
         for k in range(2):
             sums[k, lag] = 0.0
             for p in range(n_y * n_x):
@@ -324,8 +530,8 @@ def channel_correlation_factor(sums: np.ndarray) -> float:
 
     Parameters
     ----------
-    sums : ndarray of float64, shape (2, N_LAGS + 1)
-        From `measure_cells`.
+    sums : ndarray of float64, shape (2, _LAGS + 1)
+        From `_measure_cells`.
 
     Returns
     -------

@@ -1,36 +1,77 @@
-"""What is signal: compiled loops over plain arrays, vectorised along x.
+"""The mask: which voxels are signal, found by compiled loops over float32 blocks.
 
-Blocks are ``(channel, pixel)`` or ``(channel, y, x)``, C-contiguous. All release the GIL, so that
-threads work on several blocks at once. Pixels are taken in batches, so that a batch's channels stay
-in the processor's cache; within a batch every loop runs along contiguous memory.
+All loops release the GIL, so that threads work on several blocks at once, and run along contiguous
+memory, so that they are vectorized.
 """
+
+import math
 
 import numpy as np
 
 from stellarssl._utils.compiled import compiled
-from stellarssl.moments._view import load
 
-__all__ = ["classify", "grow", "link"]
+__all__ = ["classify", "find_signal", "grow", "link"]
 
 # Gaussian noise exceeds these multiples of sigma with chances of 2e-2, 1e-3, 3e-5 and 1e-9.
 LOW, FAIR, HIGH, SURE = (np.float32(level) for level in (2.0, 3.1, 4.0, 6.0))
 ZERO = np.float32(0)
 BROAD, CORE, ABOVE_ZERO = 1, 2, 4
 
-# Channels that a core grows by.
+# Number of channels that a core grows by.
 REACH = 3
 
-# A batch's values and masks, in bytes: half of a common second-level cache.
-_BATCH = 1 << 19
+_MOST_EXTRA = 2
+"""Most channels that runs are lengthened by; Hanning smoothing needs this many."""
 
-# Values that are classified at once.
-_STRETCH = 2048
+# Pixels that are linked at once, so that all their channels stay in the processor's cache.
+_BATCH = 1024
 
 
-@compiled
-def _width(n_channels: int) -> int:
-    """Return how many pixels make a batch."""
-    return max(64, min(1024, _BATCH // (5 * n_channels)))
+def find_signal(
+    data: np.ndarray,
+    sigma: np.ndarray,
+    ratio: np.ndarray,
+    *,
+    kappa: float,
+    beam_pixels: float,
+    rows: slice,
+) -> tuple[np.ndarray, float]:
+    """Find the signal of a block.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (v, y, x)
+        Values, with a margin of one beam around the pixels that the result is needed for.
+    sigma : ndarray of float32, shape (1 or v, y, x)
+        Noise of the values.
+    ratio : ndarray of float32, shape (v,)
+        Factors that convert value / noise to the same unit.
+    kappa : float
+        Variance of a sum over channels relative to that of independent channels.
+    beam_pixels : float
+        Distance on the sky by which a core grows.
+    rows : slice
+        Rows that the mask is needed for.
+
+    Returns
+    -------
+    mask : ndarray of uint8, shape (v, rows, x)
+        1 where a voxel is signal, else 0.
+    peak : float
+        Largest value / noise.
+    """
+    n_channels, n_y, n_x = data.shape
+    level, state = np.empty((2, n_channels, n_y, n_x), np.uint8)
+    flat = n_channels, n_y * n_x
+    peak = classify(data.reshape(flat), sigma.reshape(len(sigma), -1), ratio, level.reshape(flat))
+    # where neighboring channels share their noise, longer runs are as rare
+    extra = min(math.floor(kappa + 0.5) - 1, _MOST_EXTRA)
+    link(level.reshape(flat), extra, state.reshape(flat))
+    offsets = np.arange(-int(beam_pixels), int(beam_pixels) + 1)
+    disc = np.sqrt(beam_pixels**2 - offsets**2).astype(np.uint8)
+    mask = np.empty((n_channels, rows.stop - rows.start, n_x), np.uint8)
+    grow(state, disc, rows.start, mask)
+    return mask, peak
 
 
 @compiled
@@ -39,45 +80,34 @@ def classify(data, sigma, ratio, level):  # noqa: ANN001, ANN201
 
     Parameters
     ----------
-    data, sigma : `View` of float32
-        Values and their noise. Where it is zero, every value above zero is of level 5.
+    data : ndarray of float32, shape (v, p)
+        Values.
+    sigma : ndarray of float32, shape (1 or v, p)
+        Noise of the values. Where it is zero, every value above zero is of level 5.
     ratio : ndarray of float32, shape (v,)
-        What takes value / noise to the same unit.
-    level : ndarray of uint8, shape (v, y, x)
+        Factors that convert value / noise to the same unit.
+    level : ndarray of uint8, shape (v, p)
         Set to 0 ... 5.
 
     Returns
     -------
     peak : float
-        The largest value / noise.
+        Largest value / noise.
     """
-    words, noise_words = np.empty(_STRETCH, np.uint32), np.empty(_STRETCH, np.uint32)
-    peaks = np.zeros(_STRETCH, np.float32)
+    peaks = np.zeros(level.shape[1], np.float32)
     for v in range(level.shape[0]):
-        for y in range(level.shape[1]):
-            for start in range(0, level.shape[2], _STRETCH):
-                out = level[v, y, start : start + _STRETCH]
-                d = data.first + v * data.channel + y * data.row + start
-                load(data.flat[d : d + out.size], data.swapped, words)
-                s = sigma.first + v * sigma.channel + y * sigma.row + start
-                load(sigma.flat[s : s + out.size], sigma.swapped, noise_words)
-                value, noise = words.view(np.float32), noise_words.view(np.float32)
-                _levels(value, noise, ratio[v], out, peaks)
+        noise = sigma[v if sigma.shape[0] > 1 else 0]
+        for p in range(level.shape[1]):
+            snr = data[v, p] * ratio[v] / noise[p]
+            level[v, p] = (
+                np.uint8(snr > ZERO)
+                + np.uint8(snr > LOW)
+                + np.uint8(snr > FAIR)
+                + np.uint8(snr > HIGH)
+                + np.uint8(snr > SURE)
+            )
+            peaks[p] = max(peaks[p], snr)
     return peaks.max()
-
-
-@compiled
-def _levels(value, noise, ratio, level, peaks):  # noqa: ANN001
-    for p in range(level.size):
-        snr = value[p] * ratio / noise[p]
-        level[p] = (
-            np.uint8(snr > ZERO)
-            + np.uint8(snr > LOW)
-            + np.uint8(snr > FAIR)
-            + np.uint8(snr > HIGH)
-            + np.uint8(snr > SURE)
-        )
-        peaks[p] = max(peaks[p], snr)
 
 
 @compiled
@@ -111,7 +141,7 @@ def link(level: np.ndarray, extra: int, state: np.ndarray) -> None:
         ``ABOVE_ZERO``.
     """
     n_channels, n_pixels = level.shape
-    width = _width(n_channels)
+    width = max(64, min(_BATCH, (1 << 19) // (5 * n_channels)))
     for start in range(0, n_pixels, width):
         part = level[:, start : start + width]
         out = state[:, start : start + width]

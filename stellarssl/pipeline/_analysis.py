@@ -40,14 +40,14 @@ class Analysis:
         A row a star; None where masses had to be refused.
     segmentation : `~stellarssl.Segmentation` or None
         None where it had to be refused.
-    refused : dict of str
-        What is missing (``"masses"``, ``"segments"``), and why, in one sentence.
+    refused : dict of StellarSSLError
+        The error that prevented each missing product (``"masses"``, ``"segments"``).
     """
 
     maps: MomentMaps
     masses: QTable | None = None
     segmentation: Segmentation | None = None
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, StellarSSLError] = field(default_factory=dict)
 
     def write(self, directory: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
         """Write every product to a folder.
@@ -69,9 +69,7 @@ class Analysis:
         OutputExistsError
             If one of them is there and ``overwrite`` is false.
         """
-        moments = Path(directory) / "moments.fits"
-        self.maps.write(moments, overwrite=overwrite)
-        paths = [moments]
+        paths = [self.maps.write(Path(directory) / "moments.fits", overwrite=overwrite)]
         if self.masses is not None:
             paths += write_masses(self.masses, directory, overwrite=overwrite)
         if self.segmentation is not None:
@@ -130,7 +128,7 @@ def segment(
 
 def _embedded_for(encoder: Encoder | str | os.PathLike | None) -> ReferenceLibrary:
     library = ReferenceLibrary.default()
-    return library if encoder is None else library.embed(as_encoder(encoder))
+    return library if encoder is None else library.with_tokens(as_encoder(encoder))
 
 
 @accepts(MomentOptions)
@@ -192,10 +190,10 @@ def analyze(
         shared = shared | {"distance": distance}
         masses = estimate_mass(measured, sources, allow=allowed, **given, **shared)
     except StellarSSLError as error:
-        refused["masses"] = str(error)
+        refused["masses"] = error
     try:
         shared = with_maps | {"distance": checked.distance}
         segmentation = segment(maps, n_classes=n_classes, **given, **shared)
     except StellarSSLError as error:
-        refused["segments"] = str(error)
+        refused["segments"] = error
     return Analysis(maps, masses, segmentation, refused)

@@ -187,8 +187,7 @@ def _masses(
         ids=sources.id,
     )
     flags = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
-    library = models.library
-    encoder = _as_embedded(models.encoder, library)
+    library, encoder = models.library, models.encoder
     tables, rows_of = [], []
     for observation, rows in _observations(maps, tiles, library):
         seen = (
@@ -211,18 +210,10 @@ def _masses(
     return _in_order(tables, rows_of)
 
 
-def _as_embedded(encoder: Encoder, library: ReferenceLibrary) -> Encoder:
-    """Compute as the library's features were, so that every machine gives the same masses."""
-    features = library.features
-    if features is None or features.encoder_sha256 != encoder.sha256:
-        return encoder
-    return encoder.astype(features.dtype)
-
-
 def _candidates(maps: MomentMaps, distance: u.Quantity | str | None) -> Sources:
     peaks = column_peaks(maps, distance=distance)
     if len(peaks) == 0:
-        raise NoSignalError("no peak of the column stands out; give positions= (--positions)")
+        raise NoSignalError("no peak of the column stands out", ["positions"])
     return Sources(tuple(f"peak-{i + 1}" for i in range(len(peaks))), peaks)
 
 

@@ -1,6 +1,7 @@
 """Where the stars are: every form that positions may have, turned into one."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
 from regions import Regions
 
-from stellarssl.exceptions import InputError
+from stellarssl.exceptions import InputError, StellarSSLWarning
 
 __all__ = ["Sources", "read_sources"]
 
@@ -115,7 +116,17 @@ def _from_file(path: Path) -> Sources:
     except (IORegistryError, ValueError, OSError, TypeError) as error:
         rule = "must name a catalog that astropy reads by its ending (.ecsv, .fits, .vot, .csv)"
         raise InputError("positions", rule, str(path)) from error
+    if path.suffix.lower() == ".csv":  # the one format that keeps no units
+        _assume_parsecs(table, path)
     return _from_table(table)
+
+
+def _assume_parsecs(table: QTable, path: Path) -> None:
+    for name in table.colnames:
+        if name.lower() == "distance" and table[name].dtype.kind in "if":
+            table[name].unit = u.pc
+            text = f"{path.name}: the column {name} states no unit and is read as pc"
+            warnings.warn(StellarSSLWarning(text), stacklevel=2)
 
 
 def _from_regions(path: Path) -> Sources:

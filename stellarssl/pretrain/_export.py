@@ -9,8 +9,7 @@ from safetensors.torch import save
 
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.provenance import provenance
-from stellarssl.encoder import Encoder, EncoderSpec
-from stellarssl.encoder._weights import read_weights
+from stellarssl.encoder import Encoder, EncoderSpec, read_weights
 from stellarssl.exceptions import InputError
 from stellarssl.pretrain._checkpoints import read_checkpoint
 from stellarssl.pretrain._module import SelfDistillation, network_spec

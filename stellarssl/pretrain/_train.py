@@ -15,11 +15,11 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressB
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from stellarssl.encoder import fastest_dtype
 from stellarssl.exceptions import InputError, MissingDependencyError
 from stellarssl.pretrain._checkpoints import RunError, WholeCheckpoints, batches_seen
 from stellarssl.pretrain._export import start_from
 from stellarssl.pretrain._module import SelfDistillation, network_spec
+from stellarssl.pretrain._plan import fastest_dtype
 from stellarssl.pretrain._presets import Preset
 from stellarssl.pretrain._probes import CollapseError, look
 from stellarssl.pretrain._views import make_views

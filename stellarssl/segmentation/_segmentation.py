@@ -13,7 +13,7 @@ from regions import Regions
 
 from stellarssl._utils.output import atomic_path
 from stellarssl.exceptions import InputError, OutputExistsError
-from stellarssl.segmentation._polygons import crtf_text, label_regions
+from stellarssl.segmentation._polygons import crtf_text, label_regions, label_rings
 
 __all__ = ["Segmentation"]
 
@@ -60,6 +60,11 @@ class Segmentation:
     wcs: WCS
     table: QTable
 
+    @property
+    def rings(self) -> dict[int, list[np.ndarray]]:
+        """Outlines of the segments in pixels: for each id the rim and then the holes."""
+        return label_rings(self.labels)
+
     def to_regions(self) -> Regions:
         """Outline the segments as polygons on the sky.
 
@@ -72,7 +77,7 @@ class Segmentation:
         """
         return label_regions(self.labels, self.wcs)
 
-    def write(self, directory: str | os.PathLike, *, overwrite: bool = False) -> tuple[Path, ...]:
+    def write(self, directory: str | os.PathLike, *, overwrite: bool = False) -> list[Path]:
         """Write all products.
 
         ``rgb.png`` (transparent where nothing is detected, row 0 at the bottom), ``labels.fits``,
@@ -87,7 +92,7 @@ class Segmentation:
 
         Returns
         -------
-        paths : tuple of `~pathlib.Path`
+        paths : list of `~pathlib.Path`
             The files.
 
         Raises
@@ -100,11 +105,9 @@ class Segmentation:
         directory = Path(directory)
         if directory.exists() and not directory.is_dir():
             raise InputError("directory", "must not be a file", str(directory))
-        paths = tuple(directory / name for name in _FILES)
+        paths = [directory / name for name in _FILES]
         if not overwrite and (there := [path for path in paths if path.exists()]):
-            raise OutputExistsError(
-                f"{there[0]} exists; give overwrite=True (--overwrite) to replace it"
-            )
+            raise OutputExistsError(f"{there[0]} exists and is not replaced", ["overwrite"])
         regions = self.to_regions()
         writers = (
             self._write_png,

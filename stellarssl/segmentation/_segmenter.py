@@ -68,7 +68,9 @@ class PCASegmenter:
         if not 1 <= self.step <= WINDOW // 2:
             raise InputError("step", f"must be from 1 to {WINDOW // 2} pixels", self.step)
         if self.library.tokens is None:
-            raise InputError("library", "must be embedded first: library.embed(encoder)")
+            raise InputError(
+                "library", "must hold token statistics: use library.with_tokens(encoder)"
+            )
         theirs, ours = self.library.tokens.encoder_sha256, self.encoder.sha256
         if theirs != ours:
             rule = f"must hold the tokens of the encoder {self.encoder.name} ({ours[:12]})"

@@ -73,11 +73,8 @@ def _named(name: str) -> str:
 def _load(encoder: str | None, library: str | None) -> tuple[Encoder, ReferenceLibrary]:
     weights = Encoder.from_pretrained() if encoder is None else Encoder.from_pretrained(encoder)
     reference = ReferenceLibrary.default() if library is None else ReferenceLibrary.read(library)
-    # computed as the library's features were, every worker gives the same masses
-    if reference.features is not None:
-        weights = weights.astype(reference.features.dtype)
-    reference.check_encoder(weights)
-    return weights, reference
+    # every worker gives the same masses, since it computes as the library's features were
+    return reference.match_encoder(weights), reference
 
 
 def load_models(models: Models) -> tuple[Encoder, ReferenceLibrary]:

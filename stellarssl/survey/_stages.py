@@ -102,8 +102,7 @@ def make_moments(recipe: Recipe, job: Job, view: View) -> Found | StellarSSLErro
         maps = _measured(recipe, job, view)
         path = job.folder / f"{view.name}.fits"
         with storing(path):
-            maps.write(path, overwrite=True)
-        return [path]
+            return [maps.write(path, overwrite=True)]
 
     if (error := _once(recipe, job, view.name, write)) is not None:
         return error
@@ -153,7 +152,7 @@ def _parts(maps: MomentMaps, job: Job, view: View) -> list[Part]:
     if job.sources is not None and job.sources.distance is not None:
         distance = job.sources.distance[rows]
     if distance is None:
-        rule = "must be given (distance=), as neither the cube nor the catalog has one"
+        rule = "must be given, as neither the cube nor the catalog has one"
         raise MissingInputError("distance", rule)
     one_each = np.broadcast_to(distance, len(rows), subok=True)
     return [(view.name, seen, rows[some]) for seen, some in group_by_observation(maps, one_each)]
@@ -243,7 +242,7 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
         shared = {"encoder": encoder, "library": library}
         segments = segment(maps, n_classes=recipe.products.n_classes, **shared)
         with storing(job.folder):
-            return list(segments.write(job.folder, overwrite=True))
+            return segments.write(job.folder, overwrite=True)
 
     return _once(recipe, job, "segments", write)
 

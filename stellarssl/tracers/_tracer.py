@@ -214,7 +214,7 @@ def _find_line(tracer: str, rest: u.Quantity | None) -> Line | None:
         if _matches(line, frequency):
             return line
     stated = " or ".join(f"{line.frequency:.6g} GHz" for line in named)
-    raise InputError("rest_value", f"must be that of tracer={tracer!r}, {stated}", rest)
+    raise InputError("rest_value", f"must be that of {tracer}, {stated}", rest)
 
 
 def _molecule(line: Line) -> str:
@@ -228,14 +228,14 @@ def _matches(line: Line, frequency: float) -> bool:
 
 def _line_at(frequency: float | None) -> Line:
     """Return the known line at a rest frequency [GHz]."""
-    options = f"tracer= ({', '.join(TRACERS)}, a factor in cm-2 / (K km/s), or None for no column)"
+    choices = f"{', '.join(TRACERS)}, a factor in cm-2 / (K km/s), or None for no column"
     if frequency is None:
-        rule = f"must be named, as no rest frequency is stated: give rest_value= or {options}"
-        raise MissingInputError("tracer", rule)
+        rule = f"must be named, as no rest frequency is stated: {choices}"
+        raise MissingInputError("tracer", rule, arguments=["tracer", "rest_value"])
     for line in LINES:
         if _matches(line, frequency):
             return line
-    rule = f"must be named, as no known line is at {frequency:.6g} GHz: give {options}"
+    rule = f"must be named, as no known line is at {frequency:.6g} GHz: {choices}"
     raise MissingInputError("tracer", rule)
 
 

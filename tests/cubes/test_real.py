@@ -19,9 +19,9 @@ def test_l1448_asks_for_all_three_in_one_sentence(real_cubes):
     with pytest.raises(MissingInputError) as caught:
         read_cube(real_cubes / "L1448_13CO_COMPLETE.fits")
     assert str(caught.value) == (
-        "unit, beam, rest_value: must be given (unit=, beam=, rest_value=), as "
+        "unit, beam, rest_value: must be given, as "
         "L1448_13CO_COMPLETE.fits states no brightness unit, no beam and no rest frequency of "
-        "the line"
+        "the line (unit=, beam=, rest_value=)"
     )
 
 
@@ -45,7 +45,7 @@ def test_l1448(real_cubes):
     assert get_tracer("auto", rest_value=cube.rest_value).name == "13CO(1-0)"
     report = preflight(real_cubes / "L1448_13CO_COMPLETE.fits", **L1448, distance="288 pc")
     assert "pixel 0.0321 pc, 7.78 beams across a tile of 0.5 pc" in report
-    assert "everything efficiency: must be given (efficiency=), as values are T_A*" in report
+    assert "everything efficiency: must be given, as values are T_A*" in report
 
 
 def test_nh3(real_cubes):
@@ -55,7 +55,7 @@ def test_nh3(real_cubes):
     assert_allclose(cube.kelvin_factor, 1)
     beam = [cube.beam.major.to_value(u.arcsec), cube.beam.minor.to_value(u.arcsec)]
     assert_allclose(beam, [3.95, 2.87], atol=0.005)
-    with pytest.raises(MissingInputError, match=r"no known line is at 23\.6945 GHz: give tracer="):
+    with pytest.raises(MissingInputError, match=r"no known line is at 23\.6945 GHz: .*tracer="):
         get_tracer("auto", rest_value=cube.rest_value)
 
 
@@ -74,7 +74,7 @@ def test_ngc4047(real_cubes):
 def test_ngc6946(real_cubes):
     path = real_cubes / "NGC6946_HI_WSRT.fits"
     repairs = pytest.warns(StellarSSLWarning, match="CUNIT1 = 'DEGREE' was read as 'deg'")
-    with repairs, pytest.raises(MissingInputError, match=r"rest_value=.*FREQ0 = 1420405758"):
+    with repairs, pytest.raises(MissingInputError, match=r"FREQ0 = 1420405758.*rest_value="):
         read_cube(path)
     with repairs:
         cube = MomentOptions(tracer="HI").open(path)
@@ -133,7 +133,7 @@ def test_every_cube_has_a_preflight(real_cubes):
     for path in paths:
         report = preflight(path)
         assert report.startswith(path.name)
-        assert "masses     distance: must be given (distance=)" in report or "GAIN" in report
+        assert "masses     distance: must be given" in report or "GAIN" in report
 
 
 def test_simulated_cube(simulations):

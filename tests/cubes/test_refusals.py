@@ -216,7 +216,7 @@ def test_a_spectral_axis_that_turns_with_the_sky(write):
     ("unit", "message"),
     [
         ("GAIN", "unit: must be a brightness.*got 'GAIN'"),
-        ("Jy", r"unit: must be a brightness: K, Jy/beam.*unit= replaces"),
+        ("Jy", r"unit: must be a brightness \(K, Jy/beam.* \(unit=\); got"),
         ("K km s-1", "unit: must be a cube's, not an integrated map's"),
         ("K.km/s", "unit: must be a cube's, not an integrated map's"),
         ("mag", "unit: must be a brightness"),

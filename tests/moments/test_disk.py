@@ -3,6 +3,8 @@
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +14,8 @@ from astropy.io import fits
 from stellarssl import moment_maps, read_cube
 from stellarssl.cli import main
 from stellarssl.exceptions import ChangedInputError, OutputError
-from stellarssl.moments import _pass, _voxels
-from stellarssl.moments._voxels import Voxels
+from stellarssl.moments import core
+from stellarssl.moments.reading import read_block
 
 
 @pytest.fixture
@@ -37,45 +39,61 @@ def test_changed_between_opening_and_reading(path):
 
 
 def test_changed_while_the_last_block_is_read(path, monkeypatch):
-    made = _pass._moments
+    made = core.moment_images
 
     def change(*arguments):
         os.utime(path, ns=(0, 1))
         return made(*arguments)
 
-    monkeypatch.setattr(_pass, "_moments", change)
+    monkeypatch.setattr(core, "moment_images", change)
     with pytest.raises(ChangedInputError, match="changed since it was opened"):
         moment_maps(path, n_threads=1)
 
 
+TRUNCATING = """
+import pathlib, sys
+from stellarssl.cli import main
+from stellarssl.moments import noise
+
+path = pathlib.Path(sys.argv[1])
+read = noise.read_block
+
+def cut(*arguments):
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 3)
+    return read(*arguments)
+
+noise.read_block = cut
+sys.exit(main(["moments", str(path), "--output", sys.argv[2]]))
+"""
+
+
+def test_truncated_while_it_is_read(path, tmp_path):
+    """The process ends with one line and status 1; a mapped file would end it with SIGBUS."""
+    command = [sys.executable, "-W", "ignore", "-c", TRUNCATING, path, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "changed since it was opened" in line
+    assert not list((tmp_path / "out").glob("*.fits"))
+
+
 @pytest.mark.parametrize("columns", [slice(0, 56), slice(7, 40)])
-def test_large_file_is_read_where_its_values_are(path, monkeypatch, columns):
-    """A file of any size counts as large, after another HDU."""
-    fits.HDUList(
-        [fits.PrimaryHDU(np.ones(999)), fits.ImageHDU(*fits.getdata(path, header=True))]
-    ).writeto(path, overwrite=True)
-    monkeypatch.setattr(_voxels, "_MAPPED", 1)
-    monkeypatch.setattr(_voxels, "_TOUCHED", 1)
-    voxels = Voxels.of(read_cube(path), 1.0)
-    assert voxels.file == path
-    channels, rows = [slice(3, 9), slice(40, 64)], slice(5, 31)
-    view, which = voxels.view(channels, rows, columns)
-    values = view.flat.view(">f4" if view.swapped else "=f4").reshape(len(which), 26, -1)
-    truth = np.concatenate([fits.getdata(path, 1)[part] for part in channels])
-    np.testing.assert_array_equal(values, truth[:, rows, columns])
-
-
-def test_large_file_gives_the_same_moments(path, monkeypatch):
-    maps = [moment_maps(path)]
-    monkeypatch.setattr(_voxels, "_MAPPED", 1)
-    monkeypatch.setattr(_voxels, "_TOUCHED", 1)
-    maps += [
-        moment_maps(path, n_threads=n, memory_limit=limit)
-        for n, limit in ((1, "9 MB"), (2, "1 MB"))
-    ]
-    for other in maps[1:]:
-        for name in ("moment0", "v_los", "sigma_v", "noise", "moment0_limit"):
-            np.testing.assert_array_equal(getattr(maps[0], name), getattr(other, name))
+@pytest.mark.parametrize("dtype", [">f4", "=f4", ">f8", ">i2"])
+def test_blocks_are_native_floats(cloud, make_hdu, tmp_path, dtype, columns):
+    """A file, after another HDU, and the same array in memory."""
+    hdu = make_hdu(cloud)
+    values = (100 * cloud).astype(dtype)
+    image = fits.ImageHDU(values, hdu.header)
+    fits.HDUList([fits.PrimaryHDU(np.ones(999)), image]).writeto(tmp_path / "second.fits")
+    part = slice(3, 9), slice(5, 31), columns
+    for cube in (read_cube(tmp_path / "second.fits"), read_cube(image)):
+        for _ in range(2):  # what is read is not changed
+            block = read_block(cube, *part)
+            assert block.dtype == np.float32
+            assert block.dtype.isnative
+            assert block.flags.c_contiguous
+            np.testing.assert_array_equal(block, values[part].astype("f4"))
 
 
 @pytest.fixture

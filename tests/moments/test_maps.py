@@ -111,7 +111,7 @@ def assert_equal(one, other):
 @pytest.mark.parametrize("ending", ["fits", "fits.gz"])
 def test_file_and_back(maps, tmp_path, ending):
     path = tmp_path / f"moments.{ending}"
-    maps.write(path)
+    assert maps.write(str(path)) == path
     assert_equal(maps, MomentMaps.read(path))
     with pytest.raises(OutputExistsError, match="overwrite"):
         maps.write(path)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stellarssl import moment_maps
-from stellarssl.moments.noise import CellGrid, _median, fill_cells, sample_channels
+from stellarssl.moments.noise import CellGrid, fill_cells, sample_channels
 
 
 @pytest.fixture
@@ -96,13 +96,6 @@ def test_simulation_without_noise(gaussian, make_hdu):
     # nothing is below the faintest that is seen
     assert maps.moment0_limit.value.max() == maps.moment0.value.min()
     assert (maps.errors["moment0"].value == 0).all()
-
-
-@pytest.mark.parametrize("n", [1, 2, 16, 17, 270])
-def test_median(rng, n):
-    values = np.abs(rng.normal(0, 0.3, n)).astype(np.float32)
-    for each in (values, np.round(values, 1) + np.float32(0.1), np.full(n, np.float32(1e-42))):
-        assert _median(each) == np.median(each)
 
 
 def test_sample_is_bounded_and_clear_of_the_ends():

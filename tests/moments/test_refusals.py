@@ -14,7 +14,7 @@ from stellarssl.exceptions import (
     StellarSSLWarning,
     UnknownLineError,
 )
-from stellarssl.moments import _voxels
+from stellarssl.moments import core
 from stellarssl.moments.blocks import available_memory, make_plan
 
 
@@ -25,7 +25,7 @@ def refuse(hdu, match, error=InputError, **options):
 
 def test_no_signal(rng, make_hdu):
     hdu = make_hdu(rng.normal(0, 1, (40, 30, 30)))
-    refuse(hdu, r"no signal: the peak is [345]\.\d sigma; give mask= or noise=", NoSignalError)
+    refuse(hdu, r"no signal: the peak is [345]\.\d sigma \(mask=, noise=\)", NoSignalError)
     nothing = np.zeros((40, 30, 30), bool)
     refuse(hdu, "no signal: the mask holds none", NoSignalError, mask=nothing)
 
@@ -151,7 +151,7 @@ def test_a_broken_block_is_not_swallowed(cloud, make_hdu, monkeypatch):
     def fail(*_):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(_voxels, "view_of", fail)
+    monkeypatch.setattr(core, "read_block", fail)
     with pytest.raises(OSError, match="the disk is gone"):
         moment_maps(make_hdu(cloud))
 

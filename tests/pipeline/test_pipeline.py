@@ -163,8 +163,8 @@ def test_analyze_refuses_masses_without_a_tracer_in_one_sentence(reference):
     maps = stellarssl.moment_maps(demo_files()[0], tracer=None)
     analysis = analyze(maps, **reference)
     assert analysis.masses is None
-    assert "tracer" in analysis.refused["masses"]
-    assert "tracer" in analysis.refused["segments"]
+    assert "tracer" in str(analysis.refused["masses"])
+    assert "tracer" in str(analysis.refused["segments"])
 
 
 def test_truth_beside_estimate(stars):

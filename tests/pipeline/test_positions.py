@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 from regions import CirclePixelRegion, CircleSkyRegion, PixCoord, PointSkyRegion, Regions
 
-from stellarssl.exceptions import InputError
+from stellarssl.exceptions import InputError, StellarSSLWarning
 from stellarssl.pipeline import read_sources
 
 COORD = SkyCoord([51.40, 51.41] * u.deg, [30.75, 30.73] * u.deg)
@@ -51,6 +51,15 @@ def test_catalog_files(tmp_path, name):
     sources = read_sources(path)
     assert sources.id == ("IRS3", "C")
     assert sources.skycoord.separation(COORD).max() < 1e-6 * u.arcsec
+
+
+def test_a_csv_column_of_distances_is_in_parsecs(tmp_path):
+    path = tmp_path / "stars.csv"
+    Table({"ra": COORD.ra.deg, "dec": COORD.dec.deg, "distance": [288, 300.5]}).write(path)
+    with pytest.warns(StellarSSLWarning, match="column distance states no unit and is read as pc"):
+        sources = read_sources(path)
+    assert sources.distance.unit == u.pc
+    assert sources.distance.value.tolist() == [288, 300.5]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("s.reg", "ds9"), ("s.crtf", "crtf")])

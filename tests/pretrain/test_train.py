@@ -338,7 +338,7 @@ def test_the_exported_encoder_is_the_teacher(write_preset, noise, tmp_path):
     with path.with_suffix(".csv").open() as file:
         assert len(list(csv.DictReader(file))) == 4
     assert (tmp_path / "weights-heads.safetensors").is_file()
-    with pytest.raises(OutputExistsError, match="overwrite=True"):
+    with pytest.raises(OutputExistsError, match=r"exists and is not replaced \(overwrite=\)"):
         export_encoder(tmp_path / "run", path, name="some")
 
 

@@ -222,7 +222,7 @@ def to_flam3(genomes: Iterable[FlameGenome]) -> str:
 
 def write_flam3(
     genomes: Iterable[FlameGenome], path: str | os.PathLike, *, overwrite: bool = False
-) -> None:
+) -> Path:
     """Write a file of flam3's XML.
 
     Parameters
@@ -233,6 +233,12 @@ def write_flam3(
         The file.
     overwrite : bool, optional
         Whether a file that is there may be replaced.
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+        The file that was written.
     """
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_text(to_flam3(genomes))
+    return Path(path)

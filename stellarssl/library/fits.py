@@ -1,9 +1,8 @@
-"""A library as a FITS file: compressed maps, labels, statistics, features, token statistics."""
+"""Reading and writing of libraries as FITS files."""
 
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
@@ -13,48 +12,44 @@ from astropy.utils.exceptions import AstropyWarning
 from stellarssl._utils.output import atomic_path
 from stellarssl.encoder import Features
 from stellarssl.exceptions import InputError
-from stellarssl.library._tokens import TokenStatistics
+from stellarssl.library.tokens import TokenStatistics
 from stellarssl.tiles import TileStatistics
-
-if TYPE_CHECKING:
-    from stellarssl.library._library import ReferenceLibrary
 
 __all__ = ["STEP", "read", "write"]
 
 STEP = 0.002
-"""What maps are rounded to, in dex and in km/s: far below what a telescope can tell."""
+"""Rounding of maps in dex and in km/s, far below what a telescope resolves."""
 
 _CHANNELS = (("LOG_N_H", "dex(cm-2)"), ("V_LOS", "km/s"), ("SIGMA_V", "km/s"))
 _TOKENS = ("mean", "components", "scale")
 
 
-def write(library: "ReferenceLibrary", path: Path, *, overwrite: bool) -> None:
-    """Write a library.
+def write(fields: dict, path: Path, *, overwrite: bool) -> None:
+    """Write a library to a FITS file.
 
     Parameters
     ----------
-    library : ReferenceLibrary
-        As simulated.
+    fields : dict
+        The fields of a `ReferenceLibrary` by name, as `read` returns them.
     path : `~pathlib.Path`
-        Where to.
+        The file to write.
     overwrite : bool
-        Whether a file that is there may be replaced.
+        Whether to replace an existing file.
     """
     hdus = [fits.PrimaryHDU()]
     hdus[0].header["LONGSTRN"] = "OGIP 1.0"
-    hdus[0].header["META"] = json.dumps(library.meta)
+    hdus[0].header["META"] = json.dumps(fields["meta"])
     for channel, (name, unit) in enumerate(_CHANNELS):
-        hdus.append(_compressed(library.maps[:, channel], name, unit))
-    hdus.append(fits.table_to_hdu(library.table))
+        hdus.append(_compressed(fields["maps"][:, channel], name, unit))
+    hdus.append(fits.table_to_hdu(fields["table"]))
     hdus[-1].name = "TABLE"
-    hdus.append(
-        _image(library.statistics.array, "SCALARS", NAMES=json.dumps(library.statistics.names))
-    )
-    if (features := library.features) is not None:
+    statistics = fields["statistics"]
+    hdus.append(_image(statistics.array, "SCALARS", NAMES=json.dumps(statistics.names)))
+    if (features := fields.get("features")) is not None:
         blocks = json.dumps({name: [s.start, s.stop] for name, s in features.blocks.items()})
         cards = {"ENCODER": features.encoder_sha256, "DTYPE": features.dtype, "BLOCKS": blocks}
         hdus.append(_image(features.array, "FEATURES", **cards))
-    if (tokens := library.tokens) is not None:
+    if (tokens := fields.get("tokens")) is not None:
         for name in _TOKENS:
             array = getattr(tokens, name)
             hdus.append(_image(array, f"TOKEN_{name}", ENCODER=tokens.encoder_sha256))
@@ -63,29 +58,29 @@ def write(library: "ReferenceLibrary", path: Path, *, overwrite: bool) -> None:
 
 
 def read(path: Path) -> dict:
-    """Read what `write` wrote.
+    """Read a library from a FITS file.
 
     Parameters
     ----------
     path : `~pathlib.Path`
-        A FITS file.
+        A file written by `write`.
 
     Returns
     -------
     fields : dict
-        What a ReferenceLibrary is made of.
+        The fields of a `ReferenceLibrary` by name.
 
     Raises
     ------
     InputError
-        If the file is missing, truncated or something else.
+        If the file is missing or truncated, or does not hold a library.
     """
     rule = "must name a library that ReferenceLibrary.write wrote"
     if not path.is_file():
         raise InputError("library", f"{rule}; there is no such file", str(path))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", AstropyWarning)  # a truncated file is but warned of
+            warnings.simplefilter("error", AstropyWarning)  # astropy only warns of a truncated file
             with fits.open(path, memmap=False) as hdus:
                 return _fields(hdus)
     except (OSError, KeyError, ValueError, TypeError, IndexError, AstropyWarning) as error:

@@ -1,9 +1,8 @@
-"""The encoder: weights, device, dtype and batches."""
+"""The frozen network: from maps of tiles to features and patch tokens."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,35 +13,45 @@ from stellarssl._utils.geometry import TILE_PIXELS, TILE_WIDTH
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
 from stellarssl._utils.stages import stage
-from stellarssl.encoder._backends import BATCH, faster_dtype, fastest_forward
-from stellarssl.encoder._device import DTYPES, find_device
-from stellarssl.encoder._features import Features, block_slices, pool_tokens
-from stellarssl.encoder._spec import EncoderSpec, build_model, weights_sha256
-from stellarssl.encoder._weights import SHIPPED, fetch_weights, read_weights
+from stellarssl.encoder.features import Features, block_names, pool_tokens, split_name
+from stellarssl.encoder.spec import EncoderSpec, build_model, weights_sha256
+from stellarssl.encoder.weights import SHIPPED, fetch_weights, read_weights
 from stellarssl.exceptions import InputError
 
-__all__ = ["DEFAULT_ENCODER", "Encoder"]
+__all__ = ["BATCH", "DEFAULT_ENCODER", "DTYPES", "Encoder", "find_device"]
 
 DEFAULT_ENCODER = "flames-dev"
 """The name of the shipped weights."""
 
+DTYPES = ("float32", "bfloat16")
+"""Number formats in which an encoder can compute."""
+
+BATCH = 64
+"""Number of images that are shown to the network at a time."""
+
 
 class Encoder:
-    """A frozen vision transformer: maps in, features out.
+    """A frozen vision transformer that turns maps of tiles into features.
 
-    Made by `from_pretrained`, `random` or `from_model`.
+    Use `from_pretrained`, `random` or `from_model` to make one. An encoder can be copied and
+    pickled, also after it was used.
 
     Parameters
     ----------
     model : `~torch.nn.Module`
-        The network; it is frozen.
+        The network; its weights are frozen.
     spec : `EncoderSpec`
-        What its weights were trained under, with their ``sha256``.
+        Description of the network and of its training, with the ``sha256`` of the weights.
     device : str, optional
-        ``"auto"`` is a GPU where there is one, else the processor; or a torch device.
-    dtype : {"auto", "float32", "bfloat16"}, optional
-        What the network computes in. ``"auto"`` is decided at first use: bfloat16 where the
-        processor has a unit for it and a trial shows it to be faster, else float32.
+        A torch device, or ``"auto"`` for the GPU if there is one and the processor otherwise.
+    dtype : {"float32", "bfloat16"}, optional
+        Number format in which the network computes. ``"bfloat16"`` uses `torch.autocast`; it is
+        faster where the hardware supports it, and less accurate.
+
+    Raises
+    ------
+    InputError
+        If the device is not available or the dtype is not one of these two.
     """
 
     def __init__(
@@ -51,13 +60,13 @@ class Encoder:
         spec: EncoderSpec,
         *,
         device: str = "auto",
-        dtype: str = "auto",
+        dtype: str = "float32",
     ) -> None:
-        if dtype not in ("auto", *DTYPES):
-            raise InputError("dtype", f"must be one of auto, {', '.join(DTYPES)}", dtype)
+        if dtype not in DTYPES:
+            raise InputError("dtype", f"must be one of {', '.join(DTYPES)}", dtype)
         self.spec = spec
         self.device = find_device(device)
-        self._dtype = dtype
+        self.dtype = dtype
         self._model = (
             model.to(self.device, torch.float32).eval().requires_grad_(requires_grad=False)
         )
@@ -69,7 +78,7 @@ class Encoder:
 
     @property
     def name(self) -> str:
-        """What the weights are called."""
+        """Name of the weights."""
         return self.spec.name
 
     @property
@@ -77,25 +86,23 @@ class Encoder:
         """Checksum of the weights."""
         return self.spec.sha256
 
-    @property
-    def dtype(self) -> str:
-        """What the network computes in: ``"float32"`` or ``"bfloat16"``."""
-        if self._dtype == "auto":
-            self._dtype = faster_dtype(self._model, self.spec.image_size, self.device)
-        return self._dtype
-
     def astype(self, dtype: str) -> "Encoder":
-        """Return the same network computing in another dtype, such as that of a library.
+        """Return the same network computing in another number format.
 
         Parameters
         ----------
-        dtype : {"auto", "float32", "bfloat16"}
-            What it shall compute in.
+        dtype : {"float32", "bfloat16"}
+            Number format in which the returned encoder computes.
 
         Returns
         -------
         encoder : `Encoder`
-            Shares the weights.
+            Shares the weights with this one.
+
+        Raises
+        ------
+        InputError
+            If the dtype is not one of these two.
         """
         return Encoder(self._model, self.spec, device=str(self.device), dtype=dtype)
 
@@ -105,7 +112,7 @@ class Encoder:
         name_or_path: str | os.PathLike | None = None,
         device: str = "auto",
         *,
-        dtype: str = "auto",
+        dtype: str = "float32",
     ) -> "Encoder":
         """Load trained weights.
 
@@ -154,22 +161,22 @@ class Encoder:
         patch_size: int = 8,
         n_registers: int = 4,
         device: str = "auto",
-        dtype: str = "auto",
+        dtype: str = "float32",
     ) -> "Encoder":
-        """Draw untrained weights: the control that trained ones are measured against.
+        """Draw untrained weights, as a control for trained ones.
 
         Parameters
         ----------
         seed : int, optional
-            The same seed gives the same weights.
+            Random seed of the weights.
         architecture : str, optional
-            A vision transformer of timm.
+            Name of a vision transformer for which ``timm.is_model`` is true.
         width : int, optional
             Length of its tokens.
         image_size, patch_size : int, optional
-            Of the network's input [pixels].
+            Edge of the network's input and of a patch [pixels].
         n_registers : int, optional
-            Register tokens.
+            Number of register tokens beside the class token.
         device, dtype : str, optional
             As for `Encoder`.
 
@@ -177,6 +184,11 @@ class Encoder:
         -------
         encoder : `Encoder`
             Its name is ``"random-<seed>"``.
+
+        Raises
+        ------
+        InputError
+            If timm has no vision transformer of that name and width.
 
         Examples
         --------
@@ -203,16 +215,16 @@ class Encoder:
         spec: EncoderSpec,
         *,
         device: str = "auto",
-        dtype: str = "auto",
+        dtype: str = "float32",
     ) -> "Encoder":
-        """Freeze a network whose checksum is not known yet.
+        """Make an encoder of a network in memory.
 
         Parameters
         ----------
         model : `~torch.nn.Module`
-            As `build_model` builds it.
+            A network as returned by `build_model`.
         spec : `EncoderSpec`
-            Its record; ``sha256`` is filled in.
+            Description of the network. Its ``sha256`` is computed from the weights.
         device, dtype : str, optional
             As for `Encoder`.
 
@@ -260,75 +272,82 @@ class Encoder:
         self,
         maps: np.ndarray,
         *,
-        widths: Sequence[float] = (0.125, 0.25, 0.5),
+        blocks: Sequence[str] = block_names(0.125, 0.25, 0.5),
         n_views: int = 8,
         batch_size: int | None = None,
         progress: bool = False,
     ) -> Features:
-        """Compute features of tiles, seen at several widths.
+        """Compute features of tiles.
 
-        At each width the central part of the tile is cut out, resampled to the network's input
-        and shown in ``n_views`` orientations, over which the features are averaged: with eight,
-        a rotated or mirrored tile has the same features.
+        For each width that a block names, the central part of the tile is cut out, resampled to
+        the network's input and shown in ``n_views`` orientations, over which the features are
+        averaged: with eight, a rotated or mirrored tile has the same features. The time is
+        proportional to the number of widths times ``n_views``.
 
         Parameters
         ----------
         maps : ndarray
             Shape (n, 3, 64, 64), finite: log10 N_H [cm^-2], v_los and sigma_v [km/s] of tiles of
             0.5 pc.
-        widths : sequence of float, optional
-            How much of the tile is shown [pc], at most 0.5.
+        blocks : sequence of str, optional
+            Names of the blocks to compute (see `Features`), such as ``"centre@0.125"``: which
+            tokens are averaged, and the width of the central part of the tile [pc], at most 0.5.
+            The default is all blocks at 0.125, 0.25 and 0.5 pc.
         n_views : {1, 2, 4, 8}, optional
-            Orientations: as it is, half turns, quarter turns, quarter turns of both mirror images.
+            Number of orientations: the tile itself, half turns, quarter turns, or quarter turns of
+            the tile and its mirror image.
         batch_size : int, optional
-            Tiles at a time; changes speed and memory only.
+            Number of tiles that are computed at a time. It changes speed and memory only.
         progress : bool, optional
-            Whether a bar is shown.
+            Whether to show a progress bar.
 
         Returns
         -------
         features : `Features`
-            Blocks ``cls``, ``mean``, ``centre``, ``ring1``, ``ring2``, ``ring3`` at each width.
+            The blocks in the given order.
 
         Raises
         ------
         InputError
-            If the maps have another shape or are not finite, or a width or ``n_views`` cannot be.
+            If the maps have another shape or are not finite, if a block does not exist, or if
+            ``n_views`` is not one of these numbers.
 
         Examples
         --------
         >>> maps = np.full((1, 3, 64, 64), [[[22.0]], [[0.0]], [[0.5]]], dtype=np.float32)
-        >>> features = Encoder.random().embed(maps, widths=(0.5,), n_views=1)
-        >>> features.array.shape, list(features.blocks)[:2]
-        ((1, 1152), ['cls@0.5', 'mean@0.5'])
+        >>> features = Encoder.random().embed(maps, blocks=["cls@0.5", "mean@0.5"], n_views=1)
+        >>> features.array.shape, list(features.blocks)
+        ((1, 384), ['cls@0.5', 'mean@0.5'])
         """
         maps = _checked_maps(maps)
         if n_views not in (1, 2, 4, 8):
             raise InputError("n_views", "must be 1, 2, 4 or 8", n_views)
-        pixels = [_width_pixels(width) for width in widths]
-        rows = []
-        for images in self._batches(maps, batch_size or BATCH // n_views, show=progress):
-            blocks = [self._pooled_views(images, n, n_views) for n in pixels]
-            rows.append(torch.cat(blocks, dim=1).flatten(1).cpu().numpy())
-        blocks = block_slices(tuple(widths), self.spec.width)
-        length = len(blocks) * self.spec.width
-        array = np.concatenate(rows) if rows else np.empty((0, length), np.float32)
-        return Features(array, blocks, self.sha256, self.dtype)
+        wanted = [(pooled, _width_pixels(width)) for pooled, width in map(split_name, blocks)]
+        if not wanted:
+            raise InputError("blocks", "must name at least one block of features")
+        rows = [
+            self._blocks(images, wanted, n_views).cpu().numpy()
+            for images in self._batches(maps, batch_size or BATCH // n_views, show=progress)
+        ]
+        width = self.spec.width
+        slices = {name: slice(i * width, (i + 1) * width) for i, name in enumerate(blocks)}
+        array = np.concatenate(rows) if rows else np.empty((0, len(wanted) * width), np.float32)
+        return Features(array, slices, self.sha256, self.dtype)
 
     @stage("encoder")
     def patch_tokens(
         self, maps: np.ndarray, *, batch_size: int | None = None, progress: bool = False
     ) -> np.ndarray:
-        """Compute the tokens of a tile's patches, as it is.
+        """Compute the tokens of the patches of tiles, in one orientation.
 
         Parameters
         ----------
         maps : ndarray
             As for `embed`.
         batch_size : int, optional
-            Tiles at a time.
+            Number of tiles that are computed at a time. It changes speed and memory only.
         progress : bool, optional
-            Whether a bar is shown.
+            Whether to show a progress bar.
 
         Returns
         -------
@@ -353,21 +372,57 @@ class Encoder:
             batch = torch.tensor(maps[start : start + size], device=self.device)
             yield self.spec.scaling(batch)
 
-    def _pooled_views(self, images: torch.Tensor, n_pixels: int, n_views: int) -> torch.Tensor:
-        """Return the blocks (n, 6, d) of the central pixels, averaged over orientations."""
-        views = _orientations(_resample(images, n_pixels, self.spec.image_size), n_views)
-        tokens = self._forward(views.flatten(0, 1))
-        pooled = pool_tokens(tokens, self._model.num_prefix_tokens)
-        return pooled.unflatten(0, (n_views, -1)).mean(0)
-
-    @cached_property
-    def _fastest(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        return fastest_forward(self._model, self.spec.image_size, self.device, self.dtype)[1]
+    def _blocks(
+        self, images: torch.Tensor, wanted: list[tuple[str, int]], n_views: int
+    ) -> torch.Tensor:
+        """Return blocks, given as (pooled, tile pixels), side by side (n, d)."""
+        found = {}
+        for n_pixels in dict.fromkeys(n for _, n in wanted):
+            names = [pooled for pooled, n in wanted if n == n_pixels]
+            views = _orientations(_resample(images, n_pixels, self.spec.image_size), n_views)
+            tokens = self._forward(views.flatten(0, 1))
+            pooled = pool_tokens(tokens, self._model.num_prefix_tokens, names)
+            means = pooled.unflatten(0, (n_views, -1)).mean(0)
+            found |= {(name, n_pixels): means[:, i] for i, name in enumerate(names)}
+        return torch.cat([found[key] for key in wanted], dim=1)
 
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the tokens of scaled images as float32."""
-        with torch.inference_mode():
-            return self._fastest(images).float()
+        low = self.dtype == "bfloat16"
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low),
+        ):
+            return self._model.forward_features(images).float()
+
+
+def find_device(device: str) -> torch.device:
+    """Return the torch device of a name.
+
+    Parameters
+    ----------
+    device : str
+        A torch device, or ``"auto"`` for the GPU if there is one and the processor otherwise.
+
+    Returns
+    -------
+    found : `~torch.device`
+        The device.
+
+    Raises
+    ------
+    InputError
+        If there is no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise InputError("device", "must be 'auto' or a torch device", device) from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("device", "is not available on this machine", device)
+    return found
 
 
 def _checked_maps(maps: np.ndarray) -> np.ndarray:
@@ -381,9 +436,10 @@ def _checked_maps(maps: np.ndarray) -> np.ndarray:
 
 def _width_pixels(width: float) -> int:
     """Return the even number of tile pixels nearest to a width in pc."""
-    pixels = 2 * round(width / TILE_WIDTH.value * TILE_PIXELS / 2)
-    if not 2 <= pixels <= TILE_PIXELS:
-        raise InputError("widths", "must be above 0 and at most 0.5 (pc)", width)
+    share = width / TILE_WIDTH.value
+    pixels = 2 * round(share * TILE_PIXELS / 2) if 0 < share <= 1 else 0
+    if pixels < 2:
+        raise InputError("blocks", "must have a width above 0 and at most 0.5 (pc)", width)
     return pixels
 
 

@@ -1,4 +1,4 @@
-"""Features of observed libraries, kept between runs."""
+"""Cache of the features of libraries between runs."""
 
 import hashlib
 import json
@@ -13,13 +13,14 @@ from safetensors.numpy import save_file
 from stellarssl._utils.output import atomic_path
 from stellarssl.encoder import Features
 
-__all__ = ["folder", "key", "load", "save"]
+__all__ = ["LIMIT_BYTES", "folder", "key", "load", "save"]
 
-_LIMIT_BYTES = 1_000_000_000
+LIMIT_BYTES = 1_000_000_000
+"""Size of the cache; the files that were not used for longest are deleted."""
 
 
 def folder() -> Path:
-    """Return where features are kept.
+    """Return the folder of the cache.
 
     Returns
     -------
@@ -30,12 +31,12 @@ def folder() -> Path:
 
 
 def key(*parts: str) -> str:
-    """Return the name under which features are kept.
+    """Return the key under which features are stored.
 
     Parameters
     ----------
     *parts : str
-        All that they depend on.
+        Everything that the features depend on.
 
     Returns
     -------
@@ -46,24 +47,24 @@ def key(*parts: str) -> str:
 
 
 def load(key: str) -> Features | None:
-    """Return features that were kept.
+    """Load features from the cache.
 
     Parameters
     ----------
     key : str
-        Of `key`.
+        Key returned by `key`.
 
     Returns
     -------
     features : `~stellarssl.encoder.Features` or None
-        None where there are none, or the file is damaged.
+        None if there are no such features or their file is damaged.
     """
     path = folder() / f"{key}.safetensors"
     try:
         with safe_open(path, framework="numpy") as file:
             record = json.loads(file.metadata()["features"])
             array = file.get_tensor("array")
-        path.touch()  # what is used last is dropped last
+        path.touch()  # marks the file as used
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
     blocks = {name: slice(*ends) for name, ends in record["blocks"].items()}
@@ -71,14 +72,14 @@ def load(key: str) -> Features | None:
 
 
 def save(key: str, features: Features) -> None:
-    """Keep features; where the disk refuses, they are computed again next time.
+    """Store features in the cache, or do nothing if the disk cannot be written.
 
     Parameters
     ----------
     key : str
-        Of `key`.
+        Key returned by `key`.
     features : `~stellarssl.encoder.Features`
-        What to keep.
+        The features to store.
     """
     record = {
         "blocks": {name: [s.start, s.stop] for name, s in features.blocks.items()},
@@ -95,11 +96,11 @@ def save(key: str, features: Features) -> None:
 
 
 def _forget_old() -> None:
-    """Drop the files that were not used for longest until the rest fit the limit."""
+    """Delete the files that were not used for longest until the rest fit the limit."""
     files = [(entry.stat(), entry.path) for entry in os.scandir(folder()) if entry.is_file()]
     total = sum(status.st_size for status, _ in files)
     for status, path in sorted(files, key=lambda file: file[0].st_mtime):
-        if total <= _LIMIT_BYTES:
+        if total <= LIMIT_BYTES:
             return
         Path(path).unlink(missing_ok=True)
         total -= status.st_size

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -16,19 +16,26 @@ from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder, Features
 from stellarssl.exceptions import EncoderMismatchError, InputError
-from stellarssl.library import _cache, _io
-from stellarssl.library._inputs import labelled, stacked
-from stellarssl.library._tokens import TokenStatistics, token_statistics
+from stellarssl.library import cache, fits
+from stellarssl.library.inputs import labelled, stacked
+from stellarssl.library.tokens import TokenStatistics, token_statistics
 from stellarssl.observe import Observation, observe_maps
 from stellarssl.tiles import TileStatistics, gas_mass, tile_statistics
 
-__all__ = ["DEFAULT_BLOCKS", "ReferenceLibrary"]
+__all__ = ["DEFAULT_BLOCKS", "N_VIEWS", "SHIPPED", "ReferenceLibrary"]
 
 DEFAULT_BLOCKS = ("centre@0.125",)
-"""The features that masses are read from: what lies within 0.016 pc of the star."""
+"""Blocks of features from which masses are read: the gas within 0.016 pc of the star."""
 
-_SHIPPED = Path(__file__).parents[1] / "data" / "library" / "simulations.fits"
-_N_VIEWS = 4  # quarter turns; the mirror images double the time
+N_VIEWS = 4
+"""Number of orientations over which features are averaged, the same for library and query.
+
+These are the quarter turns. Adding the mirror images would double the time.
+"""
+
+_WRITTEN = ("table", "maps", "statistics", "features", "tokens", "meta")
+SHIPPED = Path(__file__).parents[1] / "data" / "library" / "simulations.fits"
+"""File of the library that is shipped with the package."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +112,9 @@ class ReferenceLibrary:
 
     def _known_tokens(self) -> TokenStatistics:
         if self.tokens is None:
-            raise InputError("library", "must be embedded first: library.embed(encoder)")
+            raise InputError(
+                "library", "must hold token statistics: use library.with_tokens(encoder)"
+            )
         return self.tokens
 
     # making one
@@ -140,9 +149,9 @@ class ReferenceLibrary:
         InputError
             If the file is missing, truncated or something else.
         """
-        return cls(**_io.read(Path(path)))
+        return cls(**fits.read(Path(path)))
 
-    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write the library to a FITS file; maps are rounded to 0.002 dex and 0.002 km/s.
 
         Parameters
@@ -152,6 +161,11 @@ class ReferenceLibrary:
         overwrite : bool, optional
             Whether a file that is there may be replaced.
 
+        Returns
+        -------
+        path : `~pathlib.Path`
+            The file that was written.
+
         Raises
         ------
         InputError
@@ -159,7 +173,9 @@ class ReferenceLibrary:
         """
         if self.observation is not None:
             raise InputError("library", "must be as simulated, not as observed", self.observation)
-        _io.write(self, Path(path), overwrite=overwrite)
+        fields = {name: getattr(self, name) for name in _WRITTEN}
+        fits.write(fields, Path(path), overwrite=overwrite)
+        return Path(path)
 
     @classmethod
     def from_maps(
@@ -282,7 +298,7 @@ class ReferenceLibrary:
                 raise InputError("sim", f"must be among {', '.join(known)}", name)
         return self.select(~np.isin(self.table["sim"], names))
 
-    # seen by an encoder, and through a telescope
+    # features, and telescopes
 
     def embed(
         self,
@@ -291,49 +307,79 @@ class ReferenceLibrary:
         blocks: Sequence[str] = DEFAULT_BLOCKS,
         progress: bool = False,
     ) -> Self:
-        """Return the library with an encoder's features, as simulated or as observed.
+        """Return the library with the features and token statistics of an encoder.
 
-        They are kept in astropy's cache folder.
+        Features are kept in astropy's cache folder.
 
         Parameters
         ----------
         encoder : `~stellarssl.encoder.Encoder`
-            Whose.
+            Encoder that computes the features, in its own dtype.
         blocks : sequence of str, optional
-            Which blocks of features to keep; widths that none of them needs are not computed.
+            Names of the blocks of features to compute (see `~stellarssl.encoder.Features`).
         progress : bool, optional
-            Whether a bar is shown.
+            Whether to show a progress bar.
 
         Returns
         -------
         library : ReferenceLibrary
-            With ``features`` and ``tokens``.
-        """
-        features = _kept_features(encoder, self.maps, blocks, progress=progress)
-        return replace(self, features=features, tokens=self._tokens_of(encoder))
+            This library with new ``features``, and with ``tokens`` of the encoder.
 
-    def check_encoder(self, encoder: Encoder) -> None:
-        """Refuse an encoder that did not make the features.
+        Raises
+        ------
+        InputError
+            If a block does not exist.
+        """
+        features = _cached_features(encoder, self.maps, blocks, progress=progress)
+        return replace(self.with_tokens(encoder), features=features)
+
+    def with_tokens(self, encoder: Encoder) -> Self:
+        """Return the library with the token statistics of an encoder.
+
+        Segments need these statistics and no features.
 
         Parameters
         ----------
         encoder : `~stellarssl.encoder.Encoder`
-            Which is to embed the query.
+            Encoder that computes the patch tokens.
+
+        Returns
+        -------
+        library : ReferenceLibrary
+            This library with ``tokens`` of the encoder.
+        """
+        if self.tokens is not None and self.tokens.encoder_sha256 == encoder.sha256:
+            return self
+        return replace(self, tokens=token_statistics(encoder, self.maps))
+
+    def match_encoder(self, encoder: Encoder) -> Encoder:
+        """Return an encoder that computes as the library's features were computed.
+
+        Masses do not depend on the dtype that is chosen for the query, since both follow the
+        library's.
+
+        Parameters
+        ----------
+        encoder : `~stellarssl.encoder.Encoder`
+            Encoder for the query.
+
+        Returns
+        -------
+        encoder : `~stellarssl.encoder.Encoder`
+            The same weights, computing in the dtype of ``features``.
 
         Raises
         ------
         EncoderMismatchError
-            If there are no features, or they are of other weights or another dtype.
+            If the library has no features, or they were computed with other weights.
         """
         if self.features is None:
             raise EncoderMismatchError("library", "has no features; use library.embed(encoder)")
-        for name, ours, theirs in (
-            ("weights", self.features.encoder_sha256, encoder.sha256),
-            ("dtype", self.features.dtype, encoder.dtype),
-        ):
-            if ours != theirs:
-                rule = f"was embedded with other {name} ({ours}); use library.embed(encoder)"
-                raise EncoderMismatchError("library", rule, theirs)
+        ours = self.features.encoder_sha256
+        if ours != encoder.sha256:
+            rule = f"was embedded with other weights ({ours}); use library.embed(encoder)"
+            raise EncoderMismatchError("library", rule, encoder.sha256)
+        return encoder.astype(self.features.dtype)
 
     @stage("observe library")
     def observed(
@@ -344,35 +390,39 @@ class ReferenceLibrary:
         blocks: Sequence[str] = DEFAULT_BLOCKS,
         progress: bool = False,
     ) -> Self:
-        """Return the library as a telescope would have seen it, embedded.
+        """Return the library as a telescope would have observed it, with features.
 
-        Features are kept in astropy's cache folder, so that the second cube of a survey does not
-        wait for them.
+        Features are kept in astropy's cache folder, so that they are computed once for all cubes
+        that were observed alike.
 
         Parameters
         ----------
         observation : `~stellarssl.observe.Observation`
-            The telescope; it is rounded to 0.1 dex, so that like data share what was computed.
+            Beam, line width and depth of the data. It is rounded to 0.1 dex, so that similar data
+            share the features.
         encoder : `~stellarssl.encoder.Encoder`
-            Which is to embed the query.
+            Encoder that computes the features. If the library's own features are of the same
+            weights, their dtype is used, otherwise the encoder's.
         blocks : sequence of str, optional
             As for `embed`.
         progress : bool, optional
-            Whether a bar is shown.
+            Whether to show a progress bar.
 
         Returns
         -------
         library : ReferenceLibrary
-            With new ``maps``, ``statistics``, ``features`` and ``observation``; labels and
-            ``tokens`` as they were.
+            This library with new ``maps``, ``detected``, ``statistics``, ``features`` and
+            ``observation``. Labels and ``tokens`` are unchanged.
 
         Raises
         ------
         InputError
-            If this library is as observed already.
+            If this library has been observed already, or a block does not exist.
         """
         if self.observation is not None:
             raise InputError("library", "has been observed already", self.observation)
+        if self.features is not None and self.features.encoder_sha256 == encoder.sha256:
+            encoder = self.match_encoder(encoder)
         observation = observation.rounded()
         maps, detected = observe_maps(self.maps, observation)
         return replace(
@@ -380,72 +430,29 @@ class ReferenceLibrary:
             maps=maps,
             detected=detected,
             statistics=TileStatistics(*tile_statistics(maps, detected)),
-            features=_kept_features(encoder, maps, blocks, progress=progress),
-            tokens=self._tokens_of(encoder),
+            features=_cached_features(encoder, maps, blocks, progress=progress),
             observation=observation,
             meta=self.meta | {"simulated_sha256": self.sha256},
         )
 
-    def _tokens_of(self, encoder: Encoder) -> TokenStatistics:
-        if self.tokens is not None and self.tokens.encoder_sha256 == encoder.sha256:
-            return self.tokens
-        return token_statistics(encoder, self.maps)
 
-
-def _kept_features(
+def _cached_features(
     encoder: Encoder, maps: np.ndarray, blocks: Sequence[str], *, progress: bool
 ) -> Features:
-    """Embed maps, or find that these very maps were embedded before."""
+    """Compute features of maps, or load them if they were computed before."""
     digest = hashlib.sha256(np.ascontiguousarray(maps)).hexdigest()
-    key = _cache.key(digest, encoder.sha256, encoder.dtype, *blocks)
-    features = _cache.load(key)
+    key = cache.key(digest, encoder.sha256, encoder.dtype, *blocks)
+    features = cache.load(key)
     if features is None:
-        features = embed_blocks(encoder, maps, blocks, progress=progress)
-        _cache.save(key, features)
+        features = encoder.embed(maps, blocks=blocks, n_views=N_VIEWS, progress=progress)
+        cache.save(key, features)
     return features
 
 
-def embed_blocks(
-    encoder: Encoder, maps: np.ndarray, blocks: Sequence[str], *, progress: bool = False
-) -> Features:
-    """Compute some blocks of features, at no more widths than they need.
-
-    Parameters
-    ----------
-    encoder : `~stellarssl.encoder.Encoder`
-        Whose.
-    maps : ndarray
-        float32 (n, 3, 64, 64).
-    blocks : sequence of str
-        Names such as ``"centre@0.125"``.
-    progress : bool, optional
-        Whether a bar is shown.
-
-    Returns
-    -------
-    features : `~stellarssl.encoder.Features`
-        Those blocks alone, in that order.
-
-    Raises
-    ------
-    InputError
-        If there is no such block.
-    """
-    try:
-        widths = sorted({float(name.partition("@")[2]) for name in blocks})
-    except ValueError as error:
-        raise InputError("blocks", "must be names such as 'centre@0.125'", list(blocks)) from error
-    computed = encoder.embed(maps, widths=widths, n_views=_N_VIEWS, progress=progress)
-    array = computed.select(*blocks)
-    width = array.shape[1] // len(blocks)
-    slices = {name: slice(i * width, (i + 1) * width) for i, name in enumerate(blocks)}
-    return Features(array, slices, computed.encoder_sha256, computed.dtype)
-
-
-@cache
+@lru_cache
 @stage("library")
 def _default(kind: type[ReferenceLibrary]) -> ReferenceLibrary:
-    library = kind.read(_SHIPPED)
+    library = kind.read(SHIPPED)
     for array in (library.maps, library.statistics.array, library.features.array):
         array.flags.writeable = False
     return library

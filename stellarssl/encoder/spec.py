@@ -1,4 +1,4 @@
-"""What an encoder's weights were trained under, and the network that they fit."""
+"""Description of an encoder's network, and the scaling of its input."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ __all__ = ["EncoderSpec", "Scaling", "build_model", "weights_sha256"]
 
 @dataclass(frozen=True)
 class Scaling:
-    """How physical maps become network input, the same for training, library and query.
+    """Conversion of physical maps to network input, the same for training, library and query.
 
     Attributes
     ----------
@@ -79,28 +79,35 @@ class Scaling:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """The contract of an encoder's weights; travels in the metadata of their file.
+    """Description of an encoder's network and training, stored with the weights.
 
     Attributes
     ----------
     name : str
-        What the weights are called.
+        Name of the weights.
     architecture : str
-        A vision transformer of timm.
+        Name of a vision transformer for which ``timm.is_model`` is true.
     image_size, patch_size : int
-        Of the network's input [pixels].
+        Edge of the network's input and of a patch [pixels].
     width : int
         Length of a token.
     n_registers : int
-        Register tokens beside the class token.
+        Number of register tokens beside the class token.
     channels : tuple of str
-        The maps, in order.
+        Names and units of the maps, in order.
     scaling : `Scaling`
-        How they become network input.
+        Conversion of the maps to network input.
     licence : str
-        Of the weights.
+        License of the weights.
     sha256 : str
-        Of the weights as stored: of names, types, shapes and bytes in the order of the names.
+        Checksum of the weights as stored: of names, types, shapes and bytes in the order of the
+        names.
+
+    Raises
+    ------
+    InputError
+        If timm has no model of that name. Names of files or of repositories, such as
+        ``"local-dir:..."`` and ``"hf-hub:..."``, are refused.
     """
 
     name: str
@@ -114,18 +121,24 @@ class EncoderSpec:
     licence: str = "BSD-3-Clause"
     sha256: str = ""
 
+    def __post_init__(self) -> None:
+        # timm would follow other names, such as "hf-hub:..." or "local-dir:...", to foreign files
+        if not timm.is_model(str(self.architecture)):
+            rule = "must be the name of a timm model, such as 'vit_tiny_patch16_224'"
+            raise InputError("architecture", rule, self.architecture)
+
     @property
     def grid(self) -> int:
-        """Patches along an edge."""
+        """Number of patches along an edge."""
         return self.image_size // self.patch_size
 
     def to_json(self) -> str:
-        """Return the record as it is written into a file.
+        """Return the spec as it is written to the metadata of a weights file.
 
         Returns
         -------
         text : str
-            JSON.
+            The fields as JSON.
         """
         return json.dumps(asdict(self), sort_keys=True)
 
@@ -136,17 +149,17 @@ class EncoderSpec:
         Parameters
         ----------
         text : str
-            JSON.
+            The fields as JSON.
 
         Returns
         -------
         spec : `EncoderSpec`
-            The record.
+            The spec with these fields.
 
         Raises
         ------
         InputError
-            If it is not such a record.
+            If the text does not hold these fields, or timm has no model of that name.
         """
         rule = "must hold the fields of EncoderSpec as JSON"
         try:
@@ -154,29 +167,32 @@ class EncoderSpec:
             record["scaling"] = Scaling(**record["scaling"])
             record["channels"] = tuple(record["channels"])
             return cls(**record)
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("encoder_spec", rule, text) from error
 
 
 def build_model(spec: EncoderSpec, *, drop_path: float = 0.0) -> torch.nn.Module:
-    """Build the network of a spec, with weights drawn from torch's current generator.
+    """Build the network of a spec with random weights.
 
     Parameters
     ----------
     spec : `EncoderSpec`
-        Which network.
+        Description of the network.
     drop_path : float, optional
-        Highest rate of stochastic depth; for training.
+        Highest rate of stochastic depth, for training.
 
     Returns
     -------
     model : `~torch.nn.Module`
-        A timm transformer without a classifier, which takes any square image.
+        A timm transformer without a classifier, which takes square images of any size. Its weights
+        are drawn from torch's current random generator.
 
     Raises
     ------
     InputError
-        If timm has no such transformer, or it does not have the spec's width.
+        If the model is not a vision transformer, or does not have the spec's width.
     """
     rule = "must be a vision transformer that timm can build with the sizes of the spec"
     try:

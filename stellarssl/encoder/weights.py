@@ -1,4 +1,4 @@
-"""Weights: shipped, in files, and of others."""
+"""Reading of weights from files, and fetching of published ones."""
 
 from pathlib import Path
 
@@ -7,17 +7,35 @@ import torch
 from safetensors import SafetensorError, safe_open
 from timm.models.vision_transformer import VisionTransformer
 
-from stellarssl.encoder._spec import EncoderSpec, build_model, weights_sha256
+from stellarssl.encoder.spec import EncoderSpec, build_model, weights_sha256
 from stellarssl.exceptions import InputError
 
 __all__ = ["SHIPPED", "fetch_weights", "read_weights"]
 
 SHIPPED = Path(__file__).parents[1] / "data" / "weights"
-"""The folder of the weights that come with the package."""
+"""Folder of the weights that are shipped with the package."""
 
 
 def read_weights(path: Path) -> tuple[torch.nn.Module, EncoderSpec]:
-    """Read and check a file of weights."""
+    """Read and check a file of weights.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        A ``.safetensors`` file written by `Encoder.write`.
+
+    Returns
+    -------
+    model : `~torch.nn.Module`
+        The network with these weights in float32.
+    spec : `EncoderSpec`
+        Its description, as stored in the file.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, if it is damaged, or if the weights do not fit the spec.
+    """
     if not path.is_file():
         raise InputError("name_or_path", "must be a file that exists", str(path))
     try:
@@ -44,8 +62,28 @@ def read_weights(path: Path) -> tuple[torch.nn.Module, EncoderSpec]:
 
 
 def fetch_weights(name: str) -> tuple[torch.nn.Module, EncoderSpec]:
-    """Fetch a published transformer; the only place that touches the network."""
-    if not timm.is_model(name.split(".", maxsplit=1)[0]):
+    """Fetch the weights that timm publishes for a transformer.
+
+    This is the only function that uses the network.
+
+    Parameters
+    ----------
+    name : str
+        Name of a timm model, with or without the tag of its weights.
+
+    Returns
+    -------
+    model : `~torch.nn.Module`
+        The network with these weights.
+    spec : `EncoderSpec`
+        Its description.
+
+    Raises
+    ------
+    InputError
+        If timm has no vision transformer of that name, or its weights cannot be fetched.
+    """
+    if not timm.is_model(name):
         files = (path.stem for path in SHIPPED.glob("*.safetensors"))
         shipped = ", ".join(sorted(stem for stem in files if not stem.endswith("-heads")))
         rule = f"must be a shipped name ({shipped}), a .safetensors file or a timm model"

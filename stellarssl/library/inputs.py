@@ -1,4 +1,4 @@
-"""What a user's own maps and labels must be like."""
+"""Validation of the maps and labels from which a library is made."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,6 @@ from stellarssl._utils.quantities import as_quantity
 from stellarssl.exceptions import InputError
 
 __all__ = ["labelled", "stacked"]
-"""Along a map's side."""
 
 _COLUMNS = (
     "sim", "star", "group", "clump", "output", "time", "axis", "mass", "age", "has_star", "depth",

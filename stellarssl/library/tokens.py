@@ -1,4 +1,4 @@
-"""What an encoder's patch tokens are like over the library, for pictures of the same colors."""
+"""Statistics of patch tokens over the library, which fix the colors of segmentations."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _PERCENTILES = (1, 99)
 
 @dataclass(frozen=True)
 class TokenStatistics:
-    """Patch tokens of simulated gas.
+    """Mean and principal components of the patch tokens of simulated gas.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class TokenStatistics:
     scale : ndarray
         float32 (3, 2): the 1st and the 99th percentile of each component.
     encoder_sha256 : str
-        Whose tokens.
+        Checksum of the encoder's weights.
     """
 
     mean: np.ndarray
@@ -36,23 +36,23 @@ class TokenStatistics:
 
 
 def token_statistics(encoder: Encoder, maps: np.ndarray) -> TokenStatistics:
-    """Measure the patch tokens of tiles.
+    """Compute the statistics of the patch tokens of tiles.
 
-    A library's tiles all have their star in the middle. A mean over them would hold that star,
-    and subtracting it would draw a hole at the same place of every window; so each tile is shown
-    off its center, by a random offset, mirrored at its edges.
+    The tiles of a library have their star in the center. The mean token would contain that star,
+    and subtracting it would leave a hole in every window. Each tile is therefore shifted by a
+    random offset and mirrored at its edges.
 
     Parameters
     ----------
     encoder : `~stellarssl.encoder.Encoder`
-        Whose tokens.
+        Encoder that computes the tokens.
     maps : ndarray
         float32 (n, 3, 64, 64).
 
     Returns
     -------
     statistics : TokenStatistics
-        Over at most 384 of the tiles.
+        Statistics of at most 384 of the tiles.
     """
     rows = np.unique(np.linspace(0, len(maps) - 1, min(len(maps), _N_TILES)).round().astype(int))
     tokens = encoder.patch_tokens(off_center(maps[rows])).astype(np.float64)

@@ -1,0 +1,15 @@
+"""Mean spectra in rings around sources: line profile against physical radius."""
+
+from stellarssl.spectra.extract import source_spectra, spectra_from_arrays
+from stellarssl.spectra.rings import RING_EDGES, ring_radii
+from stellarssl.spectra.source_spectra import SourceSpectra
+from stellarssl.spectra.statistics import spectrum_statistics
+
+__all__ = [
+    "RING_EDGES",
+    "SourceSpectra",
+    "ring_radii",
+    "source_spectra",
+    "spectra_from_arrays",
+    "spectrum_statistics",
+]
