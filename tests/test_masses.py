@@ -342,8 +342,8 @@ def test_the_row(library, encoder):
     assert table.colnames == [
         "id", "skycoord", "mass", "mass_lower", "mass_upper", "mass_lower_95", "mass_upper_95",
         "star_probability", "gas_mass", "peak_n_h", "v_los", "sigma_v", "snr", "coverage",
-        "beams_per_tile", "neighbor_distance", "ood_pvalue", "flags", "flag_words", "neighbors",
-        "neighbor_masses",
+        "mass_dynamical", "mass_dynamical_radius", "beams_per_tile", "neighbor_distance",
+        "ood_pvalue", "flags", "flag_words", "neighbors", "neighbor_masses",
     ]  # fmt: skip
     units = {n: str(table[n].unit) for n in ("mass", "mass_upper_95", "gas_mass", "peak_n_h",
                                              "v_los", "sigma_v", "neighbor_masses")}  # fmt: skip
@@ -380,6 +380,26 @@ def test_peak_column_and_total_dispersion_by_hand(library, encoder):
     table = mass_table(_tiles(maps, detected=detected), library, encoder, tracer=SIMULATED)
     np.testing.assert_allclose(table["peak_n_h"].unmasked.value, 1e22, rtol=1e-6)
     np.testing.assert_allclose(table["sigma_v"].unmasked.value, 0.5, rtol=1e-6)
+
+
+def test_the_dynamical_mass_and_its_radius_by_hand(library, encoder):
+    maps = np.zeros((3, 3, 64, 64))
+    maps[:, 0], maps[:, 2] = 22, 0.3
+    maps[:, 1, :, :32], maps[:, 1, :, 32:] = -0.4, 0.4  # the total dispersion is 0.5 km/s
+    detected = np.ones((3, 64, 64), dtype=bool)
+    detected[2, 24:40, 24:40] = False  # nothing within 8 pixels
+    tiles = _tiles(maps, detected=detected, beams_per_tile=np.array([np.nan, 8, 8]))
+    table = mass_table(tiles, library, encoder, tracer=SIMULATED)
+    # 5 * 0.25 (km/s)^2 * R / (4.30091e-3 pc (km/s)^2 / Msun); a beam is 64 / 8 pixels = 0.0625 pc
+    np.testing.assert_allclose(table["mass_dynamical_radius"].value, [0.015625, 0.03125, 0.03125])
+    np.testing.assert_allclose(
+        table["mass_dynamical"].unmasked.value[:2], [4.5412, 9.0824], rtol=1e-4
+    )
+    assert table["mass_dynamical"].mask.tolist() == [False, False, True]
+    assert "mass_dynamical_radius" in table["mass_dynamical"].info.description
+    # it needs neither a tracer nor a mass from the library
+    unknown = mass_table(tiles[:1], library, encoder, tracer=None)
+    assert not unknown["mass_dynamical"].mask[0]
 
 
 @pytest.mark.parametrize(

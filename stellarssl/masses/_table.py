@@ -27,6 +27,11 @@ _LABEL = (
     "or feedback, close companions merged: an upper bound to the star's. It holds if there is a "
     "star (star_probability)."
 )
+_DESCRIPTIONS = {
+    "mass_dynamical": "5 sigma^2 R / G, with the column-weighted dispersion, within and between "
+    "lines, of the gas within R = mass_dynamical_radius",
+    "mass_dynamical_radius": "Radius R of mass_dynamical: 0.0156 pc, or half the beam if larger",
+}
 _LEVELS = {0.68: "", 0.95: "_95"}
 # what of a row a flag spoils: no gas, nothing; no column, all that needs one
 _NO_GAS = ("off_map", "no_signal")
@@ -185,8 +190,14 @@ def _rows(tiles: TileSet, found: dict, bits: np.ndarray, masking: int) -> QTable
     table["peak_n_h"] = Masked(10.0 ** peak.astype(float) * u.cm**-2, mask=no_column)
     table["v_los"] = Masked(tiles.v_los, mask=no_gas)
     table["sigma_v"] = Masked(_total_dispersion(tiles), mask=no_gas)
-    for name in ("snr", "coverage", "beams_per_tile"):
+    for name in ("snr", "coverage"):
         table[name] = getattr(tiles, name)
+    dynamical = tiles.mass_dynamical
+    table["mass_dynamical"] = Masked(dynamical, mask=no_gas | ~np.isfinite(dynamical))
+    table["mass_dynamical_radius"] = tiles.mass_dynamical_radius
+    for name, description in _DESCRIPTIONS.items():
+        table[name].info.description = description
+    table["beams_per_tile"] = tiles.beams_per_tile
     table["neighbor_distance"] = MaskedColumn(found["neighbor_distance"], mask=no_column)
     table["ood_pvalue"] = MaskedColumn(found["ood_pvalue"], mask=no_column)
     table["flags"] = bits

@@ -40,7 +40,7 @@ def source_spectra(
     """Measure mean spectra in eight rings around sources, against physical radius.
 
     The edges of the rings are 1.5, 3, 5, 8, 12, 16, 22 and 30 tile pixels of 0.0078125 pc
-    (`RING_EDGES`) at the distance of each source, whatever the pixels of the cube are. Pixels
+    (``RING_EDGES``) at the distance of each source, whatever the pixels of the cube are. Pixels
     are weighted with the exact area of their overlap with the ring, so that a ring narrower than a
     pixel has a spectrum, too: that of the pixels it crosses.
 

@@ -8,6 +8,7 @@ from astropy import constants
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
+from stellarssl.tiles.rings import MASS_RADIUS, RING_EDGES, mass_dynamical, ring_statistics
 from stellarssl.tiles.statistics import TileStatistics, tile_statistics
 
 __all__ = ["TileSet", "gas_mass", "tile_wcs"]
@@ -147,6 +148,25 @@ class TileSet:
         """The mass of the detected gas in each tile, solar masses; see `gas_mass`."""
         return gas_mass(self.maps, self.pixel, self.detected)
 
+    @property
+    def mass_dynamical_radius(self) -> u.Quantity:
+        """Radius of the aperture of `mass_dynamical`, shape (n,), pc.
+
+        It is 2 pixels of a tile of 0.5 pc (0.0156 pc), or half the beam where that is more.
+        """
+        half_beam = self.width / np.where(self.beams_per_tile > 0, self.beams_per_tile, np.inf) / 2
+        return np.maximum(half_beam, MASS_RADIUS)
+
+    @property
+    def mass_dynamical(self) -> u.Quantity:
+        """Dynamical mass 5 sigma^2 R / G at each center, solar masses; see `mass_dynamical`.
+
+        R is `mass_dynamical_radius`. NaN where no pixel within it is detected.
+        """
+        return mass_dynamical(
+            self.maps, self.pixel, radius=self.mass_dynamical_radius, detected=self.detected
+        )
+
     def statistics(self) -> TileStatistics:
         """Measure the hand-made numbers of each tile; see `tile_statistics`.
 
@@ -156,6 +176,23 @@ class TileSet:
             A row per tile.
         """
         return TileStatistics(*tile_statistics(self.maps, self.detected))
+
+    def ring_statistics(
+        self, radii: tuple[float, float] = (RING_EDGES[0], RING_EDGES[-1])
+    ) -> TileStatistics:
+        """Measure the gas in rings around each center; see `~stellarssl.tiles.ring_statistics`.
+
+        Parameters
+        ----------
+        radii : tuple of float, optional
+            Inner and outer radius of the rings in use, in tile pixels.
+
+        Returns
+        -------
+        statistics : TileStatistics
+            One row per tile; NaN for rings that the map does not cover.
+        """
+        return ring_statistics(self.maps, self.detected, self.covered, radii=radii)
 
     def wcs(self, index: int) -> WCS:
         """Give the celestial coordinates of a tile's pixels.
