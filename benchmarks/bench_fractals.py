@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from stellarssl.pretrain.fractals import Camera, FlameGenome, accumulate, camera_frame, to_flam3
-from stellarssl.pretrain.fractals._maps import FlameMap
+from stellarssl.pretrain.fractals.maps import FlameMap
 
 SIZE = 96
 CAMERA = Camera((SIZE, SIZE), (0.0, 0.0), SIZE / 5)

@@ -25,11 +25,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from stellarssl.pretrain import FlameDataset, read_preset
-from stellarssl.pretrain._module import SelfDistillation, _parameter_groups
-from stellarssl.pretrain._plan import fastest_dtype
-from stellarssl.pretrain._presets import LossSettings
-from stellarssl.pretrain._train import Batches
-from stellarssl.pretrain._views import make_views
+from stellarssl.pretrain.distillation import SelfDistillation, _parameter_groups
+from stellarssl.pretrain.cost import fastest_dtype
+from stellarssl.pretrain.preset import LossSettings
+from stellarssl.pretrain.training import Batches
+from stellarssl.pretrain.views import make_views
 
 BATCH = 64
 

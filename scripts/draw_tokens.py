@@ -17,7 +17,7 @@ from PIL import Image
 
 from stellarssl.encoder import Encoder
 from stellarssl.library import ReferenceLibrary, token_statistics
-from stellarssl.segmentation._windows import blended_components
+from stellarssl.segmentation.windows import blended_components
 
 BOXES = (0, 16, 29)  # an early, a middle and a late output, along x, y and z
 TOLD = "output {output}, along {axis}"

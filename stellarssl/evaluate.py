@@ -26,7 +26,7 @@ from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.masses import MassEstimator, leave_out
-from stellarssl.pretrain._probes import amplitude_score
+from stellarssl.pretrain.probes import amplitude_score
 
 __all__ = [
     "SPLITS",

@@ -34,10 +34,10 @@ from stellarssl.segmentation import (
     label_polygons,
     label_regions,
 )
-from stellarssl.segmentation._classes import connected_pieces, find_classes
-from stellarssl.segmentation._polygons import crtf_text
-from stellarssl.segmentation._table import pixel_areas, segment_table
-from stellarssl.segmentation._windows import blended_components, mirror_beyond
+from stellarssl.segmentation.classes import connected_pieces, find_classes
+from stellarssl.segmentation.polygons import crtf_text
+from stellarssl.segmentation.table import pixel_areas, segment_table
+from stellarssl.segmentation.windows import blended_components, mirror_beyond
 from stellarssl.tiles import _sampling
 
 KMS = u.km / u.s

@@ -8,7 +8,7 @@ from radio_beam.beam import NoBeamException
 from radio_beam.utils import BeamError
 
 from stellarssl._utils.quantities import as_quantity
-from stellarssl.cubes._headers import header_number, spelled_unit
+from stellarssl.cubes.headers import header_number, spelled_unit
 from stellarssl.exceptions import InputError
 
 __all__ = ["as_beam", "beam_table", "common_beam", "header_beam"]

@@ -9,8 +9,8 @@ from radio_beam import Beam
 from stellarssl._utils.options import Options, option
 from stellarssl._utils.quantities import as_quantity, as_range
 from stellarssl.cubes._beams import as_beam
-from stellarssl.cubes._headers import parse_brightness
-from stellarssl.cubes._sources import check_hdu
+from stellarssl.cubes.headers import parse_brightness
+from stellarssl.cubes.sources import check_hdu
 
 __all__ = ["ReadKeywords", "ReadOptions", "number_or_text"]
 

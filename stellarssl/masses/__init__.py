@@ -1,10 +1,10 @@
 """Masses of stars from features: the estimator, the table, and the table's files."""
 
-from stellarssl.masses._estimator import MassEstimator
-from stellarssl.masses._files import write_table
-from stellarssl.masses._model import MassModel
-from stellarssl.masses._neighbors import nearest_groups, neighbor_weights
-from stellarssl.masses._table import MAX_MASS, mass_table
+from stellarssl.masses.estimator import MassEstimator
+from stellarssl.masses.files import write_table
+from stellarssl.masses.model import MassModel
+from stellarssl.masses.neighbors import nearest_groups, neighbor_weights
+from stellarssl.masses.table import MAX_MASS, mass_table
 from stellarssl.masses.conformal import ConformalIntervals
 from stellarssl.masses.folds import FOLD_SPLITS, choose_inside, leave_out
 from stellarssl.masses.readers import ForestEstimator, NearestEstimator, NeighborReader

@@ -13,14 +13,14 @@ from stellarssl._utils.options import option
 from stellarssl._utils.provenance import file_sha256
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.cubes import Cube, ReadKeywords, ReadOptions
-from stellarssl.cubes._headers import parse_brightness
-from stellarssl.cubes._read import open_cube
+from stellarssl.cubes.headers import parse_brightness
+from stellarssl.cubes.read import open_cube
 from stellarssl.cubes.options import number_or_text
 from stellarssl.exceptions import InputError
 from stellarssl.moments.arrays import check_flags, check_noise
 from stellarssl.moments.blocks import as_bytes, as_threads
 from stellarssl.tracers import Tracer, get_tracer, tracer_frequency
-from stellarssl.tracers._tracer import as_abundance
+from stellarssl.tracers.tracer import as_abundance
 
 __all__ = ["MomentKeywords", "MomentOptions", "as_efficiency", "spell_array"]
 

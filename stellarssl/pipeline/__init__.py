@@ -1,9 +1,9 @@
 """The whole way from a cube to masses and segments."""
 
-from stellarssl.pipeline._analysis import Analysis, analyze, segment
-from stellarssl.pipeline._demo import compare, demo_files
-from stellarssl.pipeline._masses import estimate_mass, group_by_observation, write_masses
-from stellarssl.pipeline._positions import Sources, read_sources
+from stellarssl.pipeline.analysis import Analysis, analyze, segment
+from stellarssl.pipeline.demo import compare, demo_files
+from stellarssl.pipeline.masses import estimate_mass, group_by_observation, write_masses
+from stellarssl.pipeline.positions import Sources, read_sources
 
 __all__ = [
     "Analysis",

@@ -4,8 +4,8 @@ Flames (`render_flame`, `FlameDataset`) need nothing beyond the package; `train`
 `export_encoder` need the ``pretrain`` extra.
 """
 
-from stellarssl.pretrain._api import export_encoder, plan, train
-from stellarssl.pretrain._presets import PRESETS, Preset, read_preset
+from stellarssl.pretrain.runs import export_encoder, plan, train
+from stellarssl.pretrain.preset import PRESETS, Preset, read_preset
 from stellarssl.pretrain.fractals import FlameDataset, FlameGenome, render_flame, render_shards
 from stellarssl.pretrain.hardware import Hardware
 

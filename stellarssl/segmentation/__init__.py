@@ -3,8 +3,8 @@
 A `PCASegmenter` turns moment maps into a `Segmentation`.
 """
 
-from stellarssl.segmentation._polygons import label_polygons, label_regions, label_rings
-from stellarssl.segmentation._segmentation import Segmentation
-from stellarssl.segmentation._segmenter import PCASegmenter
+from stellarssl.segmentation.polygons import label_polygons, label_regions, label_rings
+from stellarssl.segmentation.segmentation import Segmentation
+from stellarssl.segmentation.segmenter import PCASegmenter
 
 __all__ = ["PCASegmenter", "Segmentation", "label_polygons", "label_regions", "label_rings"]

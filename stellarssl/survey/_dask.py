@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from distributed import Client, Future, LocalCluster, as_completed
 
 from stellarssl.exceptions import InputError, StellarSSLError
-from stellarssl.survey._models import Models, load_models
+from stellarssl.survey.models import Models, load_models
 from stellarssl.survey._parallel import Failure
 
 __all__ = ["Workers", "connected"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stellarssl._utils.optional import require
 from stellarssl.exceptions import InputError
-from stellarssl.survey._models import Models
+from stellarssl.survey.models import Models
 
 __all__ = ["Failure", "Here", "workers"]
 

@@ -10,9 +10,9 @@ The column is ``N_H = n_h_per_w * W`` with W the velocity-integrated main-beam t
 See :ref:`the user guide <tracers>` for when each holds.
 """
 
-from stellarssl.tracers._lines import TRACERS
-from stellarssl.tracers._lte import N_H_PER_W_UNIT, lte_column, radiation_contrast
-from stellarssl.tracers._tracer import Tracer, get_tracer, tracer_frequency
+from stellarssl.tracers.lines import TRACERS
+from stellarssl.tracers.lte import N_H_PER_W_UNIT, lte_column, radiation_contrast
+from stellarssl.tracers.tracer import Tracer, get_tracer, tracer_frequency
 
 __all__ = [
     "N_H_PER_W_UNIT",

@@ -77,6 +77,6 @@ class NoiseDataset:
 
 @pytest.fixture
 def noise(monkeypatch):
-    train = pytest.importorskip("stellarssl.pretrain._train")
+    train = pytest.importorskip("stellarssl.pretrain.training")
     monkeypatch.setattr(train, "FlameDataset", NoiseDataset)
     return NoiseDataset

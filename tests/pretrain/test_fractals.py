@@ -24,11 +24,11 @@ from stellarssl.pretrain.fractals import (
     write_flam3,
 )
 from stellarssl.pretrain.fractals import _math as own
-from stellarssl.pretrain.fractals._draws import Draws
-from stellarssl.pretrain.fractals._engine import POOL, new_pool
-from stellarssl.pretrain.fractals._moments import fbm_image
-from stellarssl.pretrain.fractals._render import render_indexed
-from stellarssl.pretrain.fractals._smooth import add_adaptive_beam, add_wide_beam
+from stellarssl.pretrain.fractals.draws import Draws
+from stellarssl.pretrain.fractals.engine import POOL, new_pool
+from stellarssl.pretrain.fractals.moments import fbm_image
+from stellarssl.pretrain.fractals.render import render_indexed
+from stellarssl.pretrain.fractals.smoothing import add_adaptive_beam, add_wide_beam
 
 GAME_DIGEST = "56e611db3da5b0f687aedac84a860d702d38ef18b58b6afd6115988cda985682"
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stellarssl.encoder import Scaling
-from stellarssl.pretrain._imagenet import imagenet_views
-from stellarssl.pretrain._views import ViewSettings, make_views
+from stellarssl.pretrain.imagenet import imagenet_views
+from stellarssl.pretrain.views import ViewSettings, make_views
 
 PLAN = [(2, 32, (0.57, 1.0)), (3, 16, (0.22, 0.57))]
 

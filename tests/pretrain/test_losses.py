@@ -7,7 +7,7 @@ from scipy.special import log_softmax, softmax
 
 pytest.importorskip("lightly")
 
-from stellarssl.pretrain._losses import DINOv2Loss
+from stellarssl.pretrain.losses import DINOv2Loss
 
 N, K, STUDENT, TEACHER = 6, 11, 0.1, 0.05
 

@@ -12,7 +12,7 @@ import torch
 pytest.importorskip("lightly")
 pytest.importorskip("lightning")
 
-from stellarssl.pretrain._losses import DINOv2Loss
+from stellarssl.pretrain.losses import DINOv2Loss
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 BALANCE = """
 import sys, torch, torch.distributed as dist
-from stellarssl.pretrain._losses import DINOv2Loss
+from stellarssl.pretrain.losses import DINOv2Loss
 folder, rank = sys.argv[1], int(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 logits = torch.load(f"{folder}/logits.pt", weights_only=True)
@@ -32,7 +32,7 @@ dist.destroy_process_group()
 TRAIN = """
 import sys, torch
 from stellarssl.pretrain import Hardware, train
-from stellarssl.pretrain._module import SelfDistillation
+from stellarssl.pretrain.distillation import SelfDistillation
 folder, devices = sys.argv[1], int(sys.argv[2])
 step, shown = SelfDistillation.training_step, []
 

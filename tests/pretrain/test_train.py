@@ -28,8 +28,8 @@ from stellarssl.pretrain import (
     render_shards,
     train,
 )
-from stellarssl.pretrain._checkpoints import RunError, WholeCheckpoints
-from stellarssl.pretrain._probes import (
+from stellarssl.pretrain.checkpoints import RunError, WholeCheckpoints
+from stellarssl.pretrain.probes import (
     CollapseError,
     Probes,
     amplitude_score,

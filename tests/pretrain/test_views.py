@@ -6,7 +6,7 @@ import torch
 
 from stellarssl.encoder import Scaling
 from stellarssl.pretrain import _views
-from stellarssl.pretrain._views import ViewSettings, make_views, prepare_flames
+from stellarssl.pretrain.views import ViewSettings, make_views, prepare_flames
 
 QUIET = ViewSettings(beam=0.0, snr=(1e6, 1e6), jitter=0.0, mirror_velocity=False, wander=0.0)
 

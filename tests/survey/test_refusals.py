@@ -20,8 +20,8 @@ from stellarssl._utils import optional
 from stellarssl.cli import main
 from stellarssl.exceptions import InputError, MissingDependencyError, OutputError
 from stellarssl.survey import _stages
-from stellarssl.survey._lock import locked
-from stellarssl.survey._models import find_models, load_models
+from stellarssl.survey.lock import locked
+from stellarssl.survey.models import find_models, load_models
 
 
 @pytest.mark.parametrize(

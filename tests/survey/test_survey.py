@@ -17,7 +17,7 @@ from stellarssl.cubes import read_cube, read_sky
 from stellarssl.exceptions import InputError, StellarSSLWarning
 from stellarssl.pipeline import read_sources
 from stellarssl.survey import _stages
-from stellarssl.survey._catalog import Catalog
+from stellarssl.survey.catalog import Catalog
 
 STAGES = ("moments", "masses", "segments")
 
