@@ -77,6 +77,22 @@ class _Segments(Protocol):
     def rings(self) -> Mapping[int, list[np.ndarray]]: ...
 
 
+class _Spectra(Protocol):
+    """Attributes of `~stellarssl.spectra.SourceSpectra` that are shown."""
+
+    spectra: u.Quantity
+    offset: u.Quantity
+    background_ring: np.ndarray
+    velocity: u.Quantity
+    id: np.ndarray
+
+    @property
+    def radius(self) -> u.Quantity: ...
+
+    @property
+    def background(self) -> u.Quantity: ...
+
+
 def plot_moments(maps: _Maps) -> Figure:
     """Show column, velocity and dispersion, with beam and scale bar.
 
@@ -258,7 +274,7 @@ def plot_comparison(table: Table, stars: Table) -> Figure:
     return figure
 
 
-def plot_spectra(spectra: object, index: int = 0) -> Figure:
+def plot_spectra(spectra: _Spectra, index: int = 0) -> Figure:
     """Show the spectra of one source in rings, and as a radius-velocity diagram.
 
     Parameters

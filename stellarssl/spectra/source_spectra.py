@@ -7,7 +7,9 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
+from matplotlib.figure import Figure
 
+from stellarssl.plots import plot_spectra
 from stellarssl.spectra.files import read_spectra, write_spectra
 from stellarssl.spectra.rings import ring_radii
 from stellarssl.spectra.statistics import spectrum_statistics
@@ -139,6 +141,21 @@ class SourceSpectra:
         plain = self.spectra.value, self.error.value
         subtracted = self.subtracted.value, self.subtracted_error.value
         return spectrum_statistics(self.offset.value, plain, subtracted)
+
+    def plot(self, index: int = 0) -> Figure:
+        """Draw the spectra of one source; see `~stellarssl.plots.plot_spectra`.
+
+        Parameters
+        ----------
+        index : int, optional
+            Row of the source; the first by default.
+
+        Returns
+        -------
+        figure : `~matplotlib.figure.Figure`
+            Spectra in each ring, and a radius-velocity diagram.
+        """
+        return plot_spectra(self, index)
 
     def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write a FITS file with images of the spectra and errors and a table of the sources.

@@ -7,6 +7,7 @@ import numpy as np
 
 from stellarssl.cubes import Cube
 from stellarssl.exceptions import InputError
+from stellarssl.moments.reading import read_block
 from stellarssl.spectra.rings import RING_EDGES, Region
 
 __all__ = ["RingSums", "read_sums"]
@@ -76,7 +77,8 @@ class RingSums:
         finite = np.isfinite(flat)
         values = np.where(finite, flat, 0.0)
         self.total[:, channels] = weights @ values.T
-        self.area[:, channels] = weights @ finite.T
+        complete = finite.all()
+        self.area[:, channels] = weights.sum(axis=1)[:, None] if complete else weights @ finite.T
         self.seen[...] |= finite.any(axis=0).reshape(self.region.shape)
         self.below[channels] = (values < 0).sum(axis=1)
         self.above[channels] = (values > 0).sum(axis=1)
@@ -86,7 +88,8 @@ class RingSums:
         """Estimate the standard deviation of a voxel in the box.
 
         As for moment maps, only values below zero count, because lines add to values above zero
-        only, and only channels in which at least a third of the voxels is below zero.
+        only, and only channels in which at least a third of the voxels is below zero, if there are
+        such channels.
 
         Returns
         -------
@@ -94,6 +97,8 @@ class RingSums:
             Root mean square of the values below zero [K]; zero without noise.
         """
         free = 2 * self.below >= self.above
+        if self.below[free].sum() < _LEAST:
+            free[:] = True  # a band that is full of lines
         number = self.below[free].sum()
         return float(np.sqrt(self.squares[free].sum() / number)) if number >= _LEAST else 0.0
 
@@ -151,7 +156,7 @@ def _add_group(sums: list[RingSums], cube: Cube, factor: np.ndarray, memory: flo
     step = _channels_at_once(rows, columns, regions, memory)
     for start in range(channels.start, channels.stop, step):
         stored = slice(start, min(start + step, channels.stop))
-        block = _read(cube, stored, rows, columns)
+        block = read_block(cube, stored, rows, columns)
         for each in sums:
             own_rows, own_columns = each.region.rows, each.region.columns
             box = block[
@@ -175,7 +180,8 @@ def _groups(regions: list[Region], chunk_rows: int) -> Iterator[list[int]]:
         band = [i for i in seen if regions[i].rows.start < end]
         seen = seen[len(band) :]
         band.sort(key=lambda i: regions[i].columns.start)
-        group, stop = [], 0
+        group: list[int] = []
+        stop = 0
         for i in band:
             if group and regions[i].columns.start > stop:
                 yield group
@@ -204,16 +210,3 @@ def _channels_at_once(
             "memory_limit", f"must be at least {2 * (fixed + each) / 1e6:.3g} MB for these sources"
         )
     return step
-
-
-def _read(cube: Cube, channels: slice, rows: slice, columns: slice) -> np.ndarray:
-    """Read a block of a cube as native floats; NaN where the cube is masked."""
-    cube.check_unchanged()
-    block = cube.data[channels, rows, columns]
-    if hasattr(block, "compute"):
-        block = block.compute()
-    block = np.array(block, dtype=np.float32)
-    if cube.valid is not None:
-        valid = cube.valid[channels, rows, columns]
-        block[~np.asarray(valid.compute() if hasattr(valid, "compute") else valid, bool)] = np.nan
-    return block

@@ -68,7 +68,7 @@ def test_the_file_is_readable_without_stellarssl(spectra, tmp_path):
 
 def test_an_existing_file_is_kept(spectra, tmp_path):
     path = spectra.write(tmp_path / "spectra.fits")
-    with pytest.raises(OutputExistsError, match="overwrite=True"):
+    with pytest.raises(OutputExistsError, match="exists and is not replaced"):
         spectra.write(path)
     spectra[:1].write(path, overwrite=True)
     assert len(SourceSpectra.read(path)) == 1

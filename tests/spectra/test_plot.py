@@ -9,7 +9,7 @@ from stellarssl.spectra import ring_radii, source_spectra
 def test_the_figure_shows_each_ring(make_hdu, gaussian, at_pixel, tmp_path):
     hdu = make_hdu(gaussian((121, 71, 71), peak=3.0, v=0.4))
     spectra = source_spectra(hdu, at_pixel(hdu, [35, 15, 500], [35, 35, 35]), distance="140 pc")
-    figure = plot_spectra(spectra)
+    figure = spectra.plot()
     lines, diagram = figure.axes[:2]
     assert len(lines.lines) == 9  # eight rings and the background
     np.testing.assert_array_equal(lines.lines[3].get_ydata(), spectra.spectra[0, 3].value)

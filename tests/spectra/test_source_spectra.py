@@ -258,6 +258,18 @@ def test_the_error_is_that_of_the_scatter(make_hdu, at_pixel, rng, pixel):
     assert np.nanstd(ratio[:, 2]) == pytest.approx(1, abs=0.15)
 
 
+def test_noise_is_measured_in_a_band_that_is_full_of_lines(make_hdu, gaussian, at_pixel, rng):
+    """The line reaches beyond both ends of the band, as 13CO does in many archival cubes."""
+    shape = (31, 71, 71)
+    core = 2 + 4 * np.exp(-(distance_map(71, 35, 35) ** 2) / (2 * 10**2))
+    hdu = make_hdu(gaussian(shape, peak=core, sigma=0.9) + rng.normal(0, 0.5, shape))
+    star = at_pixel(hdu, 35, 35)
+    measured = source_spectra(hdu, star, distance="140 pc")
+    given = source_spectra(hdu, star, distance="140 pc", noise="0.5 K")
+    ratio = np.nanmedian(measured.error[0, 3] / given.error[0, 3])
+    assert 0.6 < ratio < 1.05
+
+
 def test_the_error_counts_beams(make_hdu, gaussian, at_pixel):
     """The area of the beam is 2 pi / (8 ln 2) * 6^2 = 40.8 pixels."""
     hdu = make_hdu(gaussian((121, 71, 71), peak=9.0))
@@ -302,6 +314,15 @@ def test_arrays_give_the_same_as_a_cube(cloud, at_pixel):
         np.testing.assert_allclose(row.error.value, expected.error.value, rtol=1e-4)
         np.testing.assert_allclose(row.velocity.value, expected.velocity.value, atol=1e-5)
     assert got.skycoord is None
+
+
+def test_each_tile_has_its_own_noise(gaussian):
+    tiles = gaussian((96, 33, 33), peak=5.0, width=0.125) * np.ones((3, 1, 1, 1))
+    velocity = (np.arange(96) - 47.5) * 0.125 * u.km / u.s
+    got = spectra_from_arrays(tiles, velocity, "0.0078125 pc", noise=[0, 0.1, 0.2] * u.K)
+    errors = got.error[:, 0, 40].value
+    assert errors[0] == 0
+    assert errors[2] == pytest.approx(2 * errors[1])
 
 
 def test_the_simulated_tiles_go_through(simulations):
