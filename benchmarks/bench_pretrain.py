@@ -25,8 +25,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from stellarssl.pretrain import FlameDataset, read_preset
-from stellarssl.pretrain.distillation import SelfDistillation, _parameter_groups
 from stellarssl.pretrain.cost import fastest_dtype
+from stellarssl.pretrain.distillation import SelfDistillation, _parameter_groups
 from stellarssl.pretrain.preset import LossSettings
 from stellarssl.pretrain.training import Batches
 from stellarssl.pretrain.views import make_views

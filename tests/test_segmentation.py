@@ -29,8 +29,6 @@ from stellarssl.library import TokenStatistics
 from stellarssl.moments import MomentMaps, moment_maps
 from stellarssl.segmentation import (
     PCASegmenter,
-    _table,
-    _windows,
     label_polygons,
     label_regions,
 )
@@ -38,7 +36,6 @@ from stellarssl.segmentation.classes import connected_pieces, find_classes
 from stellarssl.segmentation.polygons import crtf_text
 from stellarssl.segmentation.table import pixel_areas, segment_table
 from stellarssl.segmentation.windows import blended_components, mirror_beyond
-from stellarssl.tiles import _sampling
 
 KMS = u.km / u.s
 
@@ -536,7 +533,7 @@ def test_a_map_is_measured_a_few_rows_at_a_time(segmentation, monkeypatch):
         return pixel_areas(wcs, y, x)
 
     monkeypatch.setattr(bands, "BAND_PIXELS", 1000)
-    monkeypatch.setattr(_table, "pixel_areas", counted)
+    monkeypatch.setattr("stellarssl.segmentation.table.pixel_areas", counted)
     labels = segmentation.labels
     classes = np.append(0, segmentation.table["class_id"])[labels]
     table = segment_table(labels, classes, segmentation.components, blobs(), 140 * u.pc)
@@ -549,9 +546,9 @@ def test_a_map_is_measured_a_few_rows_at_a_time(segmentation, monkeypatch):
 @pytest.mark.parametrize("angle", [0, np.pi / 2])
 def test_memory_beside_what_is_returned_does_not_grow_with_the_map(monkeypatch, angle):
     monkeypatch.setattr(bands, "BAND_PIXELS", 20_000)
-    monkeypatch.setattr(_windows, "_BATCH", 4)
-    monkeypatch.setattr(_sampling, "_SQUARE", 128)
-    monkeypatch.setattr(_sampling, "_BATCH_POINTS", 2**14)
+    monkeypatch.setattr("stellarssl.segmentation.windows._BATCH", 4)
+    monkeypatch.setattr("stellarssl.tiles.sampling._SQUARE", 128)
+    monkeypatch.setattr("stellarssl.tiles.sampling._BATCH_POINTS", 2**14)
     rng = np.random.default_rng(5)
     components = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     tokens = TokenStatistics(np.zeros((8, 8, 3)), components, np.array([[-30, 30]] * 3), "0")

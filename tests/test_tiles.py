@@ -17,7 +17,6 @@ from stellarssl._utils import bands
 from stellarssl.exceptions import InputError, MissingInputError
 from stellarssl.moments import MomentMaps
 from stellarssl.tiles import (
-    _sampling,
     column_peaks,
     gas_mass,
     make_tiles,
@@ -26,7 +25,7 @@ from stellarssl.tiles import (
     tile_statistics,
     tile_wcs,
 )
-from stellarssl.tiles._fields import Fields
+from stellarssl.tiles.fields import Fields
 
 KMS = u.km / u.s
 DISTANCE = 140 * u.pc
@@ -429,7 +428,7 @@ def test_a_map_sampled_in_parts_is_the_same_to_the_last_bit(monkeypatch, shape, 
     positions = wcs.pixel_to_world(x, y)
     results = []
     for square in (100_000, 64, 37):
-        monkeypatch.setattr(_sampling, "_SQUARE", square)
+        monkeypatch.setattr("stellarssl.tiles.sampling._SQUARE", square)
         results.append((tile_grid(maps), make_tiles(maps, positions)))
     for grid, tiles in results[1:]:
         for name in ("maps", "detected", "covered", "snr", "v_los"):
@@ -447,7 +446,7 @@ def test_no_more_of_a_map_is_worked_out_at_once_than_tiles_reach(monkeypatch, ra
 
     block = Fields.block
     monkeypatch.setattr(Fields, "block", counted)
-    monkeypatch.setattr(_sampling, "_SQUARE", 128)
+    monkeypatch.setattr("stellarssl.tiles.sampling._SQUARE", 128)
     maps = flat_maps((1500, 1400), TILE_PIXEL / ratio)
     make_tiles(maps, CENTER)
     assert sum(pixels) < 1.3 * (64 * ratio + 8) ** 2

@@ -8,11 +8,11 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from radio_beam import Beam
 
 from stellarssl._utils.geometry import TILE_WIDTH, beam_width
-from stellarssl.cubes.cube import Cube
-from stellarssl.cubes.read import assemble, missing_error, open_with_options
 from stellarssl.cubes._sample import quick_noise, sample_values
-from stellarssl.cubes.sources import Source
+from stellarssl.cubes.cube import Cube
 from stellarssl.cubes.options import ReadOptions
+from stellarssl.cubes.read import assemble, missing_error, open_with_options
+from stellarssl.cubes.sources import Source
 from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
 from stellarssl.tracers import Tracer, get_tracer, tracer_frequency
 

@@ -18,8 +18,8 @@ from spectral_cube import (
 )
 
 from stellarssl.cubes._files import FileArray, ScaledArray
-from stellarssl.cubes.sources import Source
 from stellarssl.cubes.options import ReadOptions
+from stellarssl.cubes.sources import Source
 
 __all__ = ["Cube"]
 

@@ -11,6 +11,7 @@ from stellarssl._utils.options import accepts
 from stellarssl._utils.stages import stage
 from stellarssl.cubes._axes import channel_velocities
 from stellarssl.cubes._beams import common_beam
+from stellarssl.cubes._sample import sample_values
 from stellarssl.cubes.cube import Cube
 from stellarssl.cubes.headers import (
     header_distance,
@@ -18,9 +19,8 @@ from stellarssl.cubes.headers import (
     header_number,
     parse_brightness,
 )
-from stellarssl.cubes._sample import sample_values
-from stellarssl.cubes.sources import Source, open_source
 from stellarssl.cubes.options import ReadKeywords, ReadOptions
+from stellarssl.cubes.sources import Source, open_source
 from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarning
 
 __all__ = ["assemble", "missing_error", "open_cube", "open_with_options", "read_cube"]

@@ -1,14 +1,14 @@
 """Masses of stars from features: the estimator, the table, and the table's files."""
 
+from stellarssl.masses.conformal import ConformalIntervals
 from stellarssl.masses.estimator import MassEstimator
 from stellarssl.masses.files import write_table
+from stellarssl.masses.folds import FOLD_SPLITS, choose_inside, leave_out
 from stellarssl.masses.model import MassModel
 from stellarssl.masses.neighbors import nearest_groups, neighbor_weights
-from stellarssl.masses.table import MAX_MASS, mass_table
-from stellarssl.masses.conformal import ConformalIntervals
-from stellarssl.masses.folds import FOLD_SPLITS, choose_inside, leave_out
 from stellarssl.masses.readers import ForestEstimator, NearestEstimator, NeighborReader
 from stellarssl.masses.scores import MASS_BINS, bin_scores, paired_margin, star_scores
+from stellarssl.masses.table import MAX_MASS, mass_table
 from stellarssl.masses.weights import (
     apply_prior,
     group_weights,

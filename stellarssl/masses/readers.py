@@ -12,10 +12,10 @@ from sklearn.utils import Tags, gen_batches
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from stellarssl.exceptions import InputError
-from stellarssl.masses.estimator import N_COMPONENTS, MassEstimator
-from stellarssl.masses.neighbors import neighbor_weights
 from stellarssl.masses.conformal import ConformalIntervals
+from stellarssl.masses.estimator import N_COMPONENTS, MassEstimator
 from stellarssl.masses.folds import leave_out
+from stellarssl.masses.neighbors import neighbor_weights
 from stellarssl.masses.weights import (
     Prior,
     apply_prior,

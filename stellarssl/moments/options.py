@@ -14,8 +14,8 @@ from stellarssl._utils.provenance import file_sha256
 from stellarssl._utils.quantities import as_quantity
 from stellarssl.cubes import Cube, ReadKeywords, ReadOptions
 from stellarssl.cubes.headers import parse_brightness
-from stellarssl.cubes.read import open_cube
 from stellarssl.cubes.options import number_or_text
+from stellarssl.cubes.read import open_cube
 from stellarssl.exceptions import InputError
 from stellarssl.moments.arrays import check_flags, check_noise
 from stellarssl.moments.blocks import as_bytes, as_threads

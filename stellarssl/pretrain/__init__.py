@@ -4,10 +4,10 @@ Flames (`render_flame`, `FlameDataset`) need nothing beyond the package; `train`
 `export_encoder` need the ``pretrain`` extra.
 """
 
-from stellarssl.pretrain.runs import export_encoder, plan, train
-from stellarssl.pretrain.preset import PRESETS, Preset, read_preset
 from stellarssl.pretrain.fractals import FlameDataset, FlameGenome, render_flame, render_shards
 from stellarssl.pretrain.hardware import Hardware
+from stellarssl.pretrain.preset import PRESETS, Preset, read_preset
+from stellarssl.pretrain.runs import export_encoder, plan, train
 
 __all__ = [
     "PRESETS",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stellarssl._utils.optional import require
 from stellarssl.encoder import EncoderSpec
-from stellarssl.pretrain.preset import read_preset
 from stellarssl.pretrain.hardware import Hardware
+from stellarssl.pretrain.preset import read_preset
 
 __all__ = ["export_encoder", "plan", "train"]
 

@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from stellarssl.exceptions import InputError, MissingDependencyError
 from stellarssl.pretrain.checkpoints import RunError, WholeCheckpoints, batches_seen
-from stellarssl.pretrain.export import start_from
-from stellarssl.pretrain.distillation import SelfDistillation, network_spec
 from stellarssl.pretrain.cost import fastest_dtype
+from stellarssl.pretrain.distillation import SelfDistillation, network_spec
+from stellarssl.pretrain.export import start_from
+from stellarssl.pretrain.fractals import FlameDataset
+from stellarssl.pretrain.hardware import Hardware
 from stellarssl.pretrain.preset import Preset
 from stellarssl.pretrain.probes import CollapseError, look
 from stellarssl.pretrain.views import make_views
-from stellarssl.pretrain.fractals import FlameDataset
-from stellarssl.pretrain.hardware import Hardware
 
 __all__ = ["Batches", "held_out_views", "run"]
 

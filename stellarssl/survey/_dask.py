@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from distributed import Client, Future, LocalCluster, as_completed
 
 from stellarssl.exceptions import InputError, StellarSSLError
-from stellarssl.survey.models import Models, load_models
 from stellarssl.survey._parallel import Failure
+from stellarssl.survey.models import Models, load_models
 
 __all__ = ["Workers", "connected"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from stellarssl._utils.provenance import provenance
 from stellarssl.exceptions import StellarSSLError
 from stellarssl.survey._parallel import Failure, Here
-from stellarssl.survey.plan import Job, Recipe
 from stellarssl.survey._records import is_output, read_record, write_json
+from stellarssl.survey.plan import Job, Recipe
 from stellarssl.survey.stages import (
     make_masses,
     make_moments,

@@ -14,9 +14,9 @@ from stellarssl.exceptions import InputError, StellarSSLError
 from stellarssl.moments import MomentOptions
 from stellarssl.moments.options import spell_array
 from stellarssl.pipeline import Sources
+from stellarssl.survey._records import checksum, stamp, write_json
 from stellarssl.survey.catalog import Catalog, digest
 from stellarssl.survey.models import Models
-from stellarssl.survey._records import checksum, stamp, write_json
 
 __all__ = ["Job", "Products", "Recipe", "View", "plan_cubes", "requested", "settle"]
 

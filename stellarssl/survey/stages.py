@@ -21,8 +21,6 @@ from stellarssl.exceptions import (
 from stellarssl.moments import MomentMaps, moment_maps, source_footprint
 from stellarssl.observe import Observation
 from stellarssl.pipeline import estimate_mass, group_by_observation, segment, write_masses
-from stellarssl.survey.models import load_models, observed_library, write_observed
-from stellarssl.survey.plan import Job, Recipe, View
 from stellarssl.survey._records import (
     is_output,
     journal,
@@ -31,6 +29,8 @@ from stellarssl.survey._records import (
     storing,
     write_record,
 )
+from stellarssl.survey.models import load_models, observed_library, write_observed
+from stellarssl.survey.plan import Job, Recipe, View
 from stellarssl.survey.tables import in_order
 
 __all__ = [

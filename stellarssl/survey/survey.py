@@ -19,13 +19,13 @@ from stellarssl.moments.blocks import as_threads, available_memory
 from stellarssl.pipeline import read_sources
 from stellarssl.pipeline.masses import as_allowed
 from stellarssl.segmentation import PCASegmenter
-from stellarssl.survey.catalog import Catalog
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
+from stellarssl.survey._parallel import Here, workers
+from stellarssl.survey._records import clear_unfinished
+from stellarssl.survey.catalog import Catalog
 from stellarssl.survey.lock import locked
 from stellarssl.survey.models import find_models, load_models
-from stellarssl.survey._parallel import Here, workers
 from stellarssl.survey.plan import Job, Products, Recipe, plan_cubes, requested, settle
-from stellarssl.survey._records import clear_unfinished
 from stellarssl.survey.tables import merge_masses, write_cubes
 
 __all__ = ["run"]

@@ -11,9 +11,9 @@ from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl._utils.stages import stage
 from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
-from stellarssl.tiles._fields import physical_maps, summable_fields
-from stellarssl.tiles._sampling import sample_tiles
+from stellarssl.tiles.fields import physical_maps, summable_fields
 from stellarssl.tiles.grid import north_up_grid
+from stellarssl.tiles.sampling import sample_tiles
 from stellarssl.tiles.tileset import TileSet
 
 __all__ = ["make_tiles"]

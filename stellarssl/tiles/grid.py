@@ -15,8 +15,8 @@ from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl._utils.stages import stage
 from stellarssl.exceptions import InputError
 from stellarssl.moments import MomentMaps
-from stellarssl.tiles._fields import Fields, physical_maps, summable_fields
-from stellarssl.tiles._sampling import sample_tiles
+from stellarssl.tiles.fields import Fields, physical_maps, summable_fields
+from stellarssl.tiles.sampling import sample_tiles
 
 __all__ = ["GridMaps", "north_up_grid", "tile_grid"]
 

@@ -15,7 +15,7 @@ from stellarssl.pretrain.fractals import (
     from_flam3,
     to_flam3,
 )
-from stellarssl.pretrain.fractals.blocks import _compile
+from stellarssl.pretrain.fractals._blocks import _compile
 
 AFFINE = (0.9, -0.3, 0.45, 0.25, 0.8, -0.35)
 WEIGHT = 0.7

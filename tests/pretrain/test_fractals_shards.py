@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stellarssl.exceptions import InputError, StellarSSLWarning
-from stellarssl.pretrain.fractals import FlameDataset, ShardError, _shards, render_shards
+from stellarssl.pretrain.fractals import FlameDataset, ShardError, render_shards, shards
 
 OPTIONS = {"kind": "fbm", "size": 16}
 
@@ -45,13 +45,13 @@ def test_going_on_neither_redoes_nor_loses_a_shard(folder, monkeypatch):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["shards"][names[2]]  # as if killed between the file and the manifest
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    rendered, render = [], _shards._render_shard
+    rendered, render = [], shards._render_shard
 
     def count(path, number, options):
         rendered.append(number)
         return render(path, number, options)
 
-    monkeypatch.setattr(_shards, "_render_shard", count)
+    monkeypatch.setattr(shards, "_render_shard", count)
     render_shards(folder, 6, shard_size=2, **OPTIONS)
     assert rendered == [1]
     assert {name: (folder / name).read_bytes() for name in names} == before
@@ -67,7 +67,7 @@ def test_full_disk(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         save(path, rows)
 
-    monkeypatch.setattr(_shards.np, "save", full)
+    monkeypatch.setattr(shards.np, "save", full)
     with pytest.raises(ShardError, match=r"No space left on device\); finished shards are kept"):
         render_shards(tmp_path, 6, shard_size=2, **OPTIONS)
     assert sorted(file.name for file in tmp_path.glob("*")) == ["flames-00000.npy", "manifest.json"]

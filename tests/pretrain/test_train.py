@@ -20,15 +20,16 @@ from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError, MissingDependencyError, OutputExistsError
 from stellarssl.pretrain import (
     Hardware,
-    _module,
-    _train,
+    distillation,
     export_encoder,
     plan,
     read_preset,
     render_shards,
     train,
+    training,
 )
 from stellarssl.pretrain.checkpoints import RunError, WholeCheckpoints
+from stellarssl.pretrain.fractals import ShardError
 from stellarssl.pretrain.probes import (
     CollapseError,
     Probes,
@@ -36,7 +37,6 @@ from stellarssl.pretrain.probes import (
     effective_rank,
     neighbor_score,
 )
-from stellarssl.pretrain.fractals import ShardError
 
 FULL = Hardware(precision="32-true")
 
@@ -76,7 +76,7 @@ def test_the_log_and_the_probes(write_preset, noise, tmp_path):
 
 def test_patches_that_are_left_out(write_preset):
     """Half of nine patches are left out; with none left out, their order tells nothing."""
-    student = _module.SelfDistillation(read_preset(write_preset())).student.eval()
+    student = distillation.SelfDistillation(read_preset(write_preset())).student.eval()
     torch.manual_seed(0)
     images = torch.randn(3, 3, 24, 24)
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_without_the_patch_term(write_preset, noise, tmp_path):
 
 
 def test_teacher_and_student_start_equal(write_preset):
-    module = _module.SelfDistillation(read_preset(write_preset()))
+    module = distillation.SelfDistillation(read_preset(write_preset()))
     student, teacher = module.student.state_dict(), module.teacher.state_dict()
     assert {name.split(".")[0] for name in student} == {"backbone", "class_head", "patch_head"}
     for name, value in student.items():
@@ -112,7 +112,7 @@ def test_the_teacher_is_the_running_mean(write_preset, noise, tmp_path):
     """After one step with momentum m: m times the start, (1 - m) times the student."""
     preset = write_preset(optimizer__momentum=[0.75, 0.75], optimizer__warmup=0.0,
                           optimizer__freeze_last_layer=0.0)  # fmt: skip
-    start = _module.SelfDistillation(read_preset(preset)).state_dict()
+    start = distillation.SelfDistillation(read_preset(preset)).state_dict()
     end = state_of(train(preset, tmp_path, hardware=FULL, max_steps=1))
     name = "backbone.vit.blocks.0.mlp.fc1.weight"
     assert not torch.equal(end[f"student.{name}"], start[f"student.{name}"])
@@ -122,7 +122,7 @@ def test_the_teacher_is_the_running_mean(write_preset, noise, tmp_path):
 
 def test_prototypes_wait(write_preset, noise, tmp_path):
     preset = write_preset(optimizer__freeze_last_layer=0.5, optimizer__warmup=0.0)
-    start = _module.SelfDistillation(read_preset(preset)).state_dict()
+    start = distillation.SelfDistillation(read_preset(preset)).state_dict()
     name = "student.class_head.last_layer.weight_v"
     held = state_of(train(preset, tmp_path, hardware=FULL, max_steps=2))[name]
     torch.testing.assert_close(held, start[name], atol=1e-2, rtol=0)
@@ -132,9 +132,9 @@ def test_prototypes_wait(write_preset, noise, tmp_path):
 
 def test_lower_layers_learn_slower_and_vectors_do_not_decay(write_preset):
     """Two blocks: patch embedding, block 0, block 1, heads learn at 1/8, 1/4, 1/2, 1."""
-    branch = _module.SelfDistillation(read_preset(write_preset())).student
+    branch = distillation.SelfDistillation(read_preset(write_preset())).student
     n_blocks = len(branch.backbone.vit.blocks)
-    groups = list(_module._parameter_groups(branch, 0.5))
+    groups = list(distillation._parameter_groups(branch, 0.5))
     factor = {id(p): (g["rate_factor"], g["decay_factor"]) for g in groups for p in g["params"]}
     vit = branch.backbone.vit
     assert factor[id(vit.patch_embed.proj.weight)] == (0.5 ** (n_blocks + 1), 1.0)
@@ -148,7 +148,7 @@ def test_lower_layers_learn_slower_and_vectors_do_not_decay(write_preset):
 
 def test_hidden_patches_are_in_blocks_of_half_the_views(write_preset):
     preset = read_preset(write_preset())
-    module = _module.SelfDistillation(preset)
+    module = distillation.SelfDistillation(preset)
     torch.manual_seed(0)
     mask = module.draw_mask(32, preset.stages[1])
     assert mask.shape == (64, 3, 3)
@@ -159,7 +159,7 @@ def test_hidden_patches_are_in_blocks_of_half_the_views(write_preset):
 
 def test_batches_show_every_flame_once_in_a_pass(noise):
     flames = noise(12, size=4)
-    batches = _train.Batches(flames, 5, 3, 0)
+    batches = training.Batches(flames, 5, 3, 0)
     stream = torch.cat([batches.batch(k) for k in range(12)])
     every = torch.from_numpy(np.stack([flames[i] for i in range(12)]))
     for start in range(0, 60, 12):
@@ -172,7 +172,7 @@ def test_batches_show_every_flame_once_in_a_pass(noise):
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_workers_do_not_change_the_order(noise, n_workers):
     def first_three(n, first):
-        batches = _train.Batches(noise(12, size=4), 5, 3, first)
+        batches = training.Batches(noise(12, size=4), 5, 3, first)
         stream = iter(DataLoader(batches, batch_size=None, num_workers=n))
         return torch.stack([next(stream) for _ in range(3)])
 
@@ -181,8 +181,8 @@ def test_workers_do_not_change_the_order(noise, n_workers):
 
 def test_processes_share_the_batches_out(noise):
     flames = noise(12, size=4)
-    alone = _train.Batches(flames, 5, 3, 0)
-    pair = [iter(_train.Batches(flames, 5, 3, 2, rank=rank, n_ranks=2)) for rank in (0, 1)]
+    alone = training.Batches(flames, 5, 3, 0)
+    pair = [iter(training.Batches(flames, 5, 3, 2, rank=rank, n_ranks=2)) for rank in (0, 1)]
     for number in range(4, 8, 2):
         assert torch.equal(next(pair[0]), alone.batch(number))
         assert torch.equal(next(pair[1]), alone.batch(number + 1))
@@ -190,7 +190,7 @@ def test_processes_share_the_batches_out(noise):
 
 def test_a_collapse_stops_the_run(write_preset, noise, tmp_path, monkeypatch):
     flat = Probes(1.0, 0.01, 1.0, 0.1, 0.9)
-    monkeypatch.setattr(_train, "look", lambda *_: flat)
+    monkeypatch.setattr(training, "look", lambda *_: flat)
     with pytest.raises(CollapseError, match=r"step 2: class tokens spread over 0.01 of the sphere"):
         train(write_preset(), tmp_path, hardware=FULL)
 
@@ -307,7 +307,7 @@ def test_tensorboard_beside_the_csv(write_preset, noise, tmp_path, monkeypatch):
     train(write_preset(), tmp_path / "without", hardware=FULL, tensorboard=False)
     assert not list(tmp_path.glob("without/**/events*"))
 
-    monkeypatch.setattr(_train, "find_spec", lambda _: None)
+    monkeypatch.setattr(training, "find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError, match="pip install tensorboard"):
         train(write_preset(), tmp_path / "asked", hardware=FULL, tensorboard=True)
     train(write_preset(), tmp_path / "left", hardware=FULL)
@@ -322,7 +322,7 @@ def test_the_exported_encoder_is_the_teacher(write_preset, noise, tmp_path):
     assert (encoder.name, encoder.sha256) == ("some", spec.sha256)
 
     preset = read_preset(write_preset())
-    module = _module.SelfDistillation(preset)
+    module = distillation.SelfDistillation(preset)
     module.load_state_dict(state_of(checkpoint))
     maps = np.stack([noise(2, size=64)[i] for i in range(2)])
     scaled = module.scaling(torch.from_numpy(maps))
@@ -407,7 +407,7 @@ def test_amplitude_score_knows_what_is_in_the_tokens():
 @pytest.mark.slow
 def test_the_published_network_takes_a_step(noise, tmp_path):
     """ViT-L/16 at 336 px with its own heads: one real optimiser step, two flames accumulated."""
-    record = (Path(_module.__file__).parent / "presets" / "paper.toml").read_text()
+    record = (Path(distillation.__file__).parent / "presets" / "paper.toml").read_text()
     small = record.replace("batch_size = 8", "batch_size = 1")
     small = small.replace("accumulate = 128", "accumulate = 2").replace(
         "n_flames = 256", "n_flames = 4"
@@ -415,7 +415,7 @@ def test_the_published_network_takes_a_step(noise, tmp_path):
     small = small.replace("warmup = 0.1", "warmup = 0.0")
     path = tmp_path / "paper.toml"
     path.write_text(small)
-    start = _module.SelfDistillation(read_preset(path)).state_dict()
+    start = distillation.SelfDistillation(read_preset(path)).state_dict()
     end = state_of(train(path, tmp_path / "run", hardware=FULL, max_steps=1))
     name = "backbone.vit.blocks.23.mlp.fc1.weight"
     assert not torch.equal(start[f"student.{name}"], end[f"student.{name}"])

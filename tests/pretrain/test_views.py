@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stellarssl.encoder import Scaling
-from stellarssl.pretrain import _views
+from stellarssl.pretrain import views as telescope
 from stellarssl.pretrain.views import ViewSettings, make_views, prepare_flames
 
 QUIET = ViewSettings(beam=0.0, snr=(1e6, 1e6), jitter=0.0, mirror_velocity=False, wander=0.0)
@@ -36,8 +36,8 @@ def whole(flames, settings, seed=0):
     size = flames.shape[-1]
     sums, focus = prepare_flames(flames, settings, physical=True)
     extent, no_beam = torch.tensor(float(size)), torch.tensor(0.0)
-    view = _views._crop(sums, focus, extent, no_beam, settings, (1.0, 1.0), size)
-    return _views._observe(view, focus[:, 2], settings)
+    view = telescope._crop(sums, focus, extent, no_beam, settings, (1.0, 1.0), size)
+    return telescope._observe(view, focus[:, 2], settings)
 
 
 def test_a_uniform_flame_is_seen_as_it_is():
@@ -64,7 +64,7 @@ def test_a_beam_turns_shear_into_dispersion():
     flames = uniform_flames(1, 48, sigma=0.0)
     flames[0, 1, :, 0::2], flames[0, 1, :, 1::2] = 1.0, -1.0
     sums, _ = prepare_flames(flames, QUIET, physical=True)
-    wide = _views._operator(torch.tensor([24.0]), torch.tensor([24.0]), torch.tensor([8.0]),
+    wide = telescope._operator(torch.tensor([24.0]), torch.tensor([24.0]), torch.tensor([8.0]),
                             (48, 12))  # fmt: skip
     column, first, second = (wide[:, None] @ sums @ wide.mT[:, None])[0]
     torch.testing.assert_close(column, torch.ones(12, 12), atol=1e-4, rtol=0)
@@ -85,7 +85,7 @@ def test_velocities_are_averaged_with_the_column_as_weight():
 
 def test_the_beam_has_the_width_that_it_is_asked_for():
     """A point under a beam of 8 pixels: the profile falls to half at 4 pixels."""
-    kernel = _views._operator(torch.tensor([48.5]), torch.tensor([97.0]), torch.tensor([8.0]),
+    kernel = telescope._operator(torch.tensor([48.5]), torch.tensor([97.0]), torch.tensor([8.0]),
                               (97, 97))[0]  # fmt: skip
     profile = kernel[:, 48] / kernel[48, 48]
     fwhm = np.hypot(8, 1.2)
@@ -181,7 +181,7 @@ def test_views_stay_inside_the_flame():
     torch.manual_seed(0)
     sums, focus = prepare_flames(flames, settings, physical=True)
     extent, no_beam = torch.tensor(48.0), torch.tensor(0.0)
-    view = _views._crop(sums * 0 + 1, focus, extent, no_beam, settings, (0.2, 0.5), 16)
+    view = telescope._crop(sums * 0 + 1, focus, extent, no_beam, settings, (0.2, 0.5), 16)
     torch.testing.assert_close(view, torch.ones_like(view), atol=1e-4, rtol=0)
 
 

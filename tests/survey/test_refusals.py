@@ -19,7 +19,7 @@ from stellarssl import survey
 from stellarssl._utils import optional
 from stellarssl.cli import main
 from stellarssl.exceptions import InputError, MissingDependencyError, OutputError
-from stellarssl.survey import _stages
+from stellarssl.survey import stages
 from stellarssl.survey.lock import locked
 from stellarssl.survey.models import find_models, load_models
 
@@ -178,7 +178,7 @@ def test_a_full_scratch_disk_is_not_held_against_a_cube(run, cubes, monkeypatch)
     def full(*_, **__):
         raise OutputError("scratch needs 2 MB; 1 MB are free")
 
-    monkeypatch.setattr(_stages, "moment_maps", full)
+    monkeypatch.setattr(stages, "moment_maps", full)
     table = run(these=cubes[:1])
     assert list(table["status", "reason"][0]) == [
         "failed",
@@ -254,14 +254,14 @@ def _longer(cube):
 
 @pytest.mark.parametrize("change", [os.utime, _longer])
 def test_a_cube_that_changes_while_it_is_read(run, cubes, monkeypatch, change):
-    right = _stages.moment_maps
+    right = stages.moment_maps
 
     def meanwhile(cube, **options):
         maps = right(cube, **options)
         change(Path(cube))
         return maps
 
-    monkeypatch.setattr(_stages, "moment_maps", meanwhile)
+    monkeypatch.setattr(stages, "moment_maps", meanwhile)
     table = run(these=cubes[:1])
     assert table["status"][0] == "refused"
     assert "cube: must not change while it is read" in table["reason"][0]
@@ -339,7 +339,7 @@ def test_the_command_says_that_a_cube_failed(cubes, tmp_path, monkeypatch, capsy
     def broken(*_, **__):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(_stages, "moment_maps", broken)
+    monkeypatch.setattr(stages, "moment_maps", broken)
     assert main(["survey", str(cubes[0]), "--output", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
     assert "RuntimeError: a bug" in said.out

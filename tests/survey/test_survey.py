@@ -16,7 +16,7 @@ from stellarssl._utils.provenance import file_sha256
 from stellarssl.cubes import read_cube, read_sky
 from stellarssl.exceptions import InputError, StellarSSLWarning
 from stellarssl.pipeline import read_sources
-from stellarssl.survey import _stages
+from stellarssl.survey import stages
 from stellarssl.survey.catalog import Catalog
 
 STAGES = ("moments", "masses", "segments")
@@ -89,8 +89,8 @@ def test_it_goes_on_at_the_station_where_it_was_stopped(run, begun, tmp_path, mo
             raise KeyboardInterrupt
         return right(*args, **options)
 
-    right = getattr(_stages, work)
-    monkeypatch.setattr(_stages, work, stopped)
+    right = getattr(stages, work)
+    monkeypatch.setattr(stages, work, stopped)
     with pytest.raises(KeyboardInterrupt):
         run()
     monkeypatch.undo()
@@ -119,14 +119,14 @@ def test_a_telescope_is_observed_once(run, cubes, cut, tmp_path, monkeypatch):
 
 def test_a_broken_cube_is_recorded_and_the_rest_goes_on(run, cubes, begun, tmp_path, monkeypatch):
     cubes[0].write_bytes(cubes[0].read_bytes()[:100_000])
-    right = _stages.segment
+    right = stages.segment
 
     def broken(maps, **options):
         if "far" in maps.meta["source"]:
             raise RuntimeError("a bug\nof two lines")
         return right(maps, **options)
 
-    monkeypatch.setattr(_stages, "segment", broken)
+    monkeypatch.setattr(stages, "segment", broken)
     table = run()
     assert list(table["status"]) == ["refused", "failed", "ok"]
     assert "cube: is truncated: shorter than its header says" in table["reason"][0]

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from math import pi
 
+from stellarssl.pretrain.fractals._math import cos, sin
 from stellarssl.pretrain.fractals.draws import Draws
 from stellarssl.pretrain.fractals.maps import IDENTITY, FlameMap
-from stellarssl.pretrain.fractals._math import cos, sin
 from stellarssl.pretrain.fractals.variations import VARIATIONS
 
 __all__ = [

@@ -6,7 +6,7 @@ The numbers u0 ... u4 are uniform in [0, 1).
 
 from math import pi
 
-from stellarssl.pretrain.fractals.blocks import variation
+from stellarssl.pretrain.fractals._blocks import variation
 from stellarssl.pretrain.fractals._math import (
     atan2,
     cos,

@@ -8,7 +8,7 @@ axis, phi that from the x axis.
 
 from math import pi, sqrt
 
-from stellarssl.pretrain.fractals.blocks import variation
+from stellarssl.pretrain.fractals._blocks import variation
 from stellarssl.pretrain.fractals._math import (
     atan2,
     cos,

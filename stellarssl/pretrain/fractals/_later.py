@@ -3,7 +3,7 @@
 
 from math import pi, sqrt
 
-from stellarssl.pretrain.fractals.blocks import variation
+from stellarssl.pretrain.fractals._blocks import variation
 from stellarssl.pretrain.fractals._math import (
     atan2,
     cos,

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from stellarssl.pretrain.fractals.blocks import N_UNIFORMS, call_block
+from stellarssl.pretrain.fractals._blocks import N_UNIFORMS, call_block
 from stellarssl.pretrain.fractals._math import floor
 
 __all__ = ["POOL", "new_pool", "play", "splitmix"]

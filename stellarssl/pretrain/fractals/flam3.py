@@ -8,9 +8,9 @@ from xml.sax.saxutils import quoteattr
 
 from stellarssl._utils.output import atomic_path
 from stellarssl.exceptions import InputError, MissingInputError
+from stellarssl.pretrain.fractals._math import cos, sin
 from stellarssl.pretrain.fractals.genome import Camera, FlameGenome
 from stellarssl.pretrain.fractals.maps import IDENTITY, FlameMap
-from stellarssl.pretrain.fractals._math import cos, sin
 from stellarssl.pretrain.fractals.variations import VARIATIONS
 
 __all__ = ["from_flam3", "read_flam3", "to_flam3", "write_flam3"]

@@ -10,7 +10,7 @@ import numpy as np
 from stellarssl._utils.output import atomic_path
 from stellarssl.exceptions import InputError
 from stellarssl.pretrain.fractals import _breed
-from stellarssl.pretrain.fractals.blocks import N_PARAMETERS, block_address
+from stellarssl.pretrain.fractals._blocks import N_PARAMETERS, block_address
 from stellarssl.pretrain.fractals.draws import Draws
 from stellarssl.pretrain.fractals.maps import IDENTITY, FlameMap
 from stellarssl.pretrain.fractals.variations import VARIATIONS

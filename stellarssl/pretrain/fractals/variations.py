@@ -1,7 +1,7 @@
 """The variations, by name."""
 
 from stellarssl.pretrain.fractals import _chances, _formulas, _later
-from stellarssl.pretrain.fractals.blocks import VARIATIONS
+from stellarssl.pretrain.fractals._blocks import VARIATIONS
 
 __all__ = ["VARIATIONS"]
 

@@ -127,7 +127,7 @@ def summable_fields(maps: MomentMaps) -> Fields:
     Returns
     -------
     fields : Fields
-        Its method ``block`` is the input of `~stellarssl.tiles._sampling.sample_tiles`.
+        Its method ``block`` is the input of `~stellarssl.tiles.sampling.sample_tiles`.
 
     Raises
     ------
