@@ -39,6 +39,13 @@ def exempt(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 yield node.name, "RT01"
             if word.startswith("dataclass"):
                 yield node.name, "PR02"
+        # parameters of an inherited ``__init__``
+        if isinstance(node, ast.ClassDef) and not has_init(node):
+            yield node.name, "PR02"
+
+
+def has_init(node: ast.ClassDef) -> bool:
+    return any(getattr(each, "name", "") == "__init__" for each in node.body)
 
 
 def main() -> int:

@@ -116,8 +116,9 @@ def test_batches_hold_every_row_once_and_one_pixel_size():
 
 def test_written_tiles_are_read_back(some_tiles, tmp_path):
     _, tiles = some_tiles
-    tiles.write(tmp_path / "tiles.fits")
-    again = PPVTiles.read(tmp_path / "tiles.fits")
+    path = tmp_path / "tiles.fits"
+    assert tiles.write(str(path)) == path
+    again = PPVTiles.read(path)
     assert again.sha256 == tiles.sha256
     assert_array_equal(again.codes, tiles.codes)
     assert again.codes.dtype == np.uint8
@@ -229,8 +230,9 @@ def test_a_background_depends_on_row_and_seed_only():
 
 def test_backgrounds_are_written_and_read(tmp_path):
     some = Backgrounds.default().exclude(sim="s4").select(slice(0, 3))
-    some.write(tmp_path / "backgrounds.fits")
-    again = Backgrounds.read(tmp_path / "backgrounds.fits")
+    path = tmp_path / "backgrounds.fits"
+    assert some.write(str(path)) == path
+    again = Backgrounds.read(path)
     assert_array_equal(again.maps, some.maps)
     assert_array_equal(again.table["x"], some.table["x"])
 

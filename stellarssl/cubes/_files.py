@@ -81,7 +81,20 @@ class Scaling:
 
     @classmethod
     def of(cls, header: fits.Header, stored: np.dtype) -> "Scaling | None":
-        """Read the scaling of stored numbers from a header; None if they are the values."""
+        """Read the scaling of stored numbers from a header; None if they are the values.
+
+        Parameters
+        ----------
+        header : `~astropy.io.fits.Header`
+            Header of the image.
+        stored : dtype
+            Type of the stored numbers.
+
+        Returns
+        -------
+        scaling : `Scaling` or None
+            Factor, offset and blank value.
+        """
         scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
         if stored.kind == "f" and (scale, zero) == (1, 0):
             return None
@@ -90,7 +103,18 @@ class Scaling:
         return cls(scale, zero, blank, np.dtype("f4" if exact else "f8"))
 
     def apply(self, stored: np.ndarray) -> np.ndarray:
-        """Return the values of stored numbers."""
+        """Return the values of stored numbers.
+
+        Parameters
+        ----------
+        stored : ndarray
+            Numbers as they are in the file.
+
+        Returns
+        -------
+        values : ndarray of float
+            Scaled values; blank ones are NaN.
+        """
         values = (stored * self.scale + self.zero).astype(self.dtype)
         if self.blank is None:
             return values

@@ -52,7 +52,20 @@ _PER_BEAM = re.compile(r"(?P<prefix>[munµμ]?)jy(?:/|per)?(?:beam|bm|b)(?:\^?-1
 
 
 def header_number(header: fits.Header, keyword: str) -> float | None:
-    """Return a card's number; None if it is absent, not a number, or not finite."""
+    """Return a card's number; None if it is absent, not a number, or not finite.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        Header of a cube.
+    keyword : str
+        Name of the card.
+
+    Returns
+    -------
+    number : float or None
+        The value of the card.
+    """
     value = header.get(keyword)
     if isinstance(value, str):
         value = re.sub(r"^[JB](?=\d)", "", value.strip())
@@ -64,13 +77,35 @@ def header_number(header: fits.Header, keyword: str) -> float | None:
 
 
 def spelled_unit(text: str) -> u.UnitBase | None:
-    """Return the unit of an axis from any spelling in use; None if it is not known."""
+    """Return the unit of an axis from any spelling in use; None if it is not known.
+
+    Parameters
+    ----------
+    text : str
+        Unit as it is written in the header.
+
+    Returns
+    -------
+    unit : `~astropy.units.UnitBase` or None
+        The unit that is meant.
+    """
     key = re.sub(r"[\s.]", "", text.lower())
     return u.Unit(_AXIS_UNIT[key]) if key in _AXIS_UNIT else None
 
 
 def header_distance(header: fits.Header) -> u.Quantity | None:
-    """Return the card DISTANCE, if it says its unit in its comment (``[pc]``) or its value."""
+    """Return the card DISTANCE, if it says its unit in its comment (``[pc]``) or its value.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        Header of a cube.
+
+    Returns
+    -------
+    distance : `~astropy.units.Quantity` or None
+        Distance of the source [pc].
+    """
     value = header.get("DISTANCE")
     if value is None:
         return None
@@ -87,6 +122,16 @@ def header_efficiency(header: fits.Header) -> float | None:
     """Return T_A* / T_mb where the header states it.
 
     GILDAS writes beam and forward efficiency, T_mb = T_A* FORWEFF / BEAMEFF; others eta_mb alone.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        Header of a cube.
+
+    Returns
+    -------
+    efficiency : float or None
+        Main-beam efficiency, above 0 and at most 1.
     """
     main, forward = (header_number(header, key) for key in ("BEAMEFF", "FORWEFF"))
     ratio = main / forward if main and forward else None

@@ -116,7 +116,20 @@ def _has_rest(cube: Cube) -> bool:
 
 
 def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
-    """Return the one sentence that names all that is missing."""
+    """Return the one sentence that names all that is missing.
+
+    Parameters
+    ----------
+    cube : `~stellarssl.cubes.Cube`
+        The cube that lacks something.
+    missing : dict
+        Description of what is missing, by the name of the argument that supplies it.
+
+    Returns
+    -------
+    error : `~stellarssl.exceptions.MissingInputError`
+        An error for the caller to raise.
+    """
     *first, last = (f"no {what}" for what in missing.values())
     listed = f"{', '.join(first)} and {last}" if first else last
     rule = f"must be given, as {cube.origin.name} states {listed}"
@@ -124,7 +137,22 @@ def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
 
 
 def open_with_options(cube: object, options: ReadOptions) -> tuple[Source, ReadOptions]:
-    """Return the source of a cube, and the options together with those it was read with."""
+    """Return the source of a cube, and the options together with those it was read with.
+
+    Parameters
+    ----------
+    cube : path-like, HDU, SpectralCube or `~stellarssl.cubes.Cube`
+        The cube.
+    options : `~stellarssl.cubes.ReadOptions`
+        Options of this call.
+
+    Returns
+    -------
+    source : `Source`
+        Where the values are read from.
+    options : `~stellarssl.cubes.ReadOptions`
+        The options of this call, completed by those of ``cube``.
+    """
     if not isinstance(cube, Cube):
         return open_source(cube, options.hdu), options
     if options.hdu is not None:

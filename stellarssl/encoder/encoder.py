@@ -236,9 +236,7 @@ class Encoder:
         spec = replace(spec, sha256=weights_sha256(model.state_dict()))
         return cls(model, spec, device=device, dtype=dtype)
 
-    def write(
-        self, path: str | os.PathLike, *, half: bool = True, overwrite: bool = False
-    ) -> EncoderSpec:
+    def write(self, path: str | os.PathLike, *, half: bool = True, overwrite: bool = False) -> Path:
         """Write weights and spec to a safetensors file.
 
         Parameters
@@ -252,8 +250,8 @@ class Encoder:
 
         Returns
         -------
-        spec : `EncoderSpec`
-            As written: its ``sha256`` is that of the rounded weights.
+        path : `~pathlib.Path`
+            Path of the file. It records the ``sha256`` of the weights as they are rounded.
         """
         if not os.fspath(path).endswith(".safetensors"):
             raise InputError("path", "must end in .safetensors", os.fspath(path))
@@ -265,7 +263,7 @@ class Encoder:
         spec = replace(self.spec, sha256=weights_sha256(tensors))
         with atomic_path(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(save(tensors, metadata={"encoder_spec": spec.to_json()}))
-        return spec
+        return Path(path)
 
     @stage("encoder")
     def embed(

@@ -104,7 +104,7 @@ class Backgrounds:
                 meta=json.loads(hdus[0].header["META"]),
             )
 
-    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write the backgrounds to a FITS file, rounded to 0.01 dex, 0.01 and 0.005 km/s.
 
         Parameters
@@ -113,6 +113,11 @@ class Backgrounds:
             Name of the file.
         overwrite : bool, optional
             Whether an existing file is replaced.
+
+        Returns
+        -------
+        path : `~pathlib.Path`
+            Path of the file.
         """
         hdus = [fits.PrimaryHDU()]
         hdus[0].header.update({"LONGSTRN": "OGIP 1.0", "META": json.dumps(self.meta)})
@@ -127,6 +132,7 @@ class Backgrounds:
         hdus[-1].name = "TABLE"
         with atomic_path(path, overwrite=overwrite) as temporary:
             fits.HDUList(hdus).writeto(temporary, checksum=True)
+        return Path(path)
 
     def select(self, rows: np.ndarray | slice) -> Self:
         """Return some of the maps.

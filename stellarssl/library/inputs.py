@@ -19,7 +19,22 @@ _COLUMNS = (
 
 
 def stacked(n_h: u.Quantity, v_los: u.Quantity, sigma_v: u.Quantity) -> np.ndarray:
-    """Check maps and stack them, velocities relative to each map's column-weighted mean."""
+    """Check maps and stack them, velocities relative to each map's column-weighted mean.
+
+    Parameters
+    ----------
+    n_h : `~astropy.units.Quantity`
+        Maps, shape (n, 64, 64), in a unit convertible to cm^-2.
+    v_los : `~astropy.units.Quantity`
+        Maps, shape (n, 64, 64), in a unit convertible to km/s.
+    sigma_v : `~astropy.units.Quantity`
+        Maps, shape (n, 64, 64), in a unit convertible to km/s.
+
+    Returns
+    -------
+    maps : ndarray of float32, shape (n, 3, 64, 64)
+        log10 of the column [cm^-2], velocity and dispersion [km/s].
+    """
     arrays = []
     for name, value, unit in (("n_h", n_h, u.cm**-2), ("v_los", v_los, u.km / u.s),
                               ("sigma_v", sigma_v, u.km / u.s)):  # fmt: skip
@@ -47,7 +62,26 @@ def stacked(n_h: u.Quantity, v_los: u.Quantity, sigma_v: u.Quantity) -> np.ndarr
 def labelled(
     n: int, mass: u.Quantity, group: Sequence, clump: Sequence | None, columns: dict
 ) -> QTable:
-    """Check labels and put them into a table with every column."""
+    """Check labels and put them into a table with every column.
+
+    Parameters
+    ----------
+    n : int
+        Number of maps.
+    mass : `~astropy.units.Quantity`
+        Mass of the star in each map; NaN where there is none.
+    group : sequence
+        Star or starless position that each map shows.
+    clump : sequence or None
+        Clump that each map belongs to; by default its group.
+    columns : dict
+        Further columns by name, such as ``sim`` or ``age``.
+
+    Returns
+    -------
+    labels : `~astropy.table.QTable`
+        One row for each map.
+    """
     mass = as_quantity("mass", mass, u.solMass, positive=False)
     has_star = np.isfinite(mass.value)
     if not (mass.value[has_star] > 0).all():

@@ -224,7 +224,7 @@ class PPVTiles:
                 meta=json.loads(hdus[0].header["META"]),
             )
 
-    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write the tiles to a FITS file, compressed without further loss.
 
         Parameters
@@ -233,6 +233,11 @@ class PPVTiles:
             Name of the file.
         overwrite : bool, optional
             Whether an existing file is replaced.
+
+        Returns
+        -------
+        path : `~pathlib.Path`
+            Path of the file.
         """
         primary = fits.PrimaryHDU()
         primary.header.update({"LONGSTRN": "OGIP 1.0", "META": json.dumps(self.meta)})
@@ -251,6 +256,7 @@ class PPVTiles:
         tables[0].name, tables[1].name = "TABLE", "SATURATED"
         with atomic_path(path, overwrite=overwrite) as temporary:
             fits.HDUList([primary, codes, *tables]).writeto(temporary, checksum=True)
+        return Path(path)
 
     def select(self, rows: np.ndarray | slice) -> Self:
         """Return some of the tiles.

@@ -92,6 +92,11 @@ class CellGrid:
             The reference pixel (y, x), 0-based.
         beam_pixels : float
             Width of the beam.
+
+        Returns
+        -------
+        grid : `CellGrid`
+            The cells of the map.
         """
         size = int(np.clip(np.ceil(3 * beam_pixels), 8, 64))
         origin = tuple(int(np.floor(pixel)) % size for pixel in reference)
@@ -100,7 +105,20 @@ class CellGrid:
         return cls(size, origin, shape)
 
     def edges(self, axis: int, n_pixels: int) -> np.ndarray:
-        """Return the pixels at which cells begin along y (0) or x (1), and the map's end."""
+        """Return the pixels at which cells begin along y (0) or x (1), and the map's end.
+
+        Parameters
+        ----------
+        axis : int
+            0 for y, 1 for x.
+        n_pixels : int
+            Number of pixels of the map along this axis.
+
+        Returns
+        -------
+        edges : ndarray of int
+            One more than there are cells.
+        """
         first = self.origin[axis] + self.size * np.arange(self.shape[axis] + 1)
         return np.clip(first, 0, n_pixels)
 

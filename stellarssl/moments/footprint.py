@@ -80,7 +80,18 @@ def source_footprint(
 
 
 def beam_pixels(cube: Cube) -> float:
-    """Return the width of the beam in pixels; 1 if it is not known, or smaller."""
+    """Return the width of the beam in pixels; 1 if it is not known, or smaller.
+
+    Parameters
+    ----------
+    cube : `~stellarssl.cubes.Cube`
+        The cube.
+
+    Returns
+    -------
+    width : float
+        Geometric mean of the axes of the beam [pixels], at least 1.
+    """
     if cube.beam is None:
         return 1.0
     width = beam_width(cube.beam).to_value(u.deg)

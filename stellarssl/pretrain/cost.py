@@ -72,7 +72,18 @@ def _try(module: SelfDistillation, stage: Stage, *, low: bool) -> _Cost:
 
 
 def describe(preset: Preset) -> str:
-    """Tell what a run would take; see `~stellarssl.pretrain.plan`."""
+    """Tell what a run would take; see `~stellarssl.pretrain.plan`.
+
+    Parameters
+    ----------
+    preset : `~stellarssl.pretrain.Preset`
+        Settings of the run.
+
+    Returns
+    -------
+    text : str
+        Images, steps, operations, memory and time.
+    """
     module = SelfDistillation(preset)
     settings = preset.optimizer
     vit = module.student.backbone.vit

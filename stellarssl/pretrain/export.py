@@ -48,8 +48,23 @@ Probes on {n_probe} held-out flames at the last look (the log beside this file h
 """
 
 
-def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -> EncoderSpec:
-    """Write the teacher of a run; see `~stellarssl.pretrain.export_encoder`."""
+def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -> Path:
+    """Write the teacher of a run; see `~stellarssl.pretrain.export_encoder`.
+
+    Parameters
+    ----------
+    run : `~pathlib.Path`
+        Folder of the run.
+    output : `~pathlib.Path`
+        The ``.safetensors`` file to write.
+    name, notes, overwrite
+        As for `~stellarssl.pretrain.export_encoder`.
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+        Path of the ``.safetensors`` file.
+    """
     path = run / "last.ckpt"
     if not path.is_file():
         raise InputError("run", "must be the folder of a run, with a last.ckpt", str(run))
@@ -61,7 +76,8 @@ def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -
     encoder = Encoder.from_model(
         teacher.backbone.vit, replace(network_spec(preset), name=name), device="cpu"
     )
-    spec = encoder.write(output, overwrite=overwrite)
+    path = encoder.write(output, overwrite=overwrite)
+    spec = Encoder.from_pretrained(path, device="cpu").spec
     rows = read_log(run)
     with atomic_path(output.with_suffix(".csv"), overwrite=overwrite) as temporary:
         _write_log(temporary, rows)
@@ -75,7 +91,7 @@ def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -
     card = _card(spec, preset, checkpoint, rows, notes)
     with atomic_path(output.with_suffix(".md"), overwrite=overwrite) as temporary:
         temporary.write_text(card, encoding="utf-8")
-    return spec
+    return path
 
 
 def start_from(module: SelfDistillation, path: Path) -> None:

@@ -130,7 +130,22 @@ def amplitude_score(
 
 @torch.no_grad()
 def look(branch: torch.nn.Module, views: torch.Tensor, temperature: float) -> Probes:
-    """Probe a branch with two large views of each held-out flame, one after another."""
+    """Probe a branch with two large views of each held-out flame, one after another.
+
+    Parameters
+    ----------
+    branch : `torch.nn.Module`
+        Student or teacher.
+    views : `torch.Tensor`, shape (2 n, 3, size, size)
+        First views of all flames, then their second views.
+    temperature : float
+        Temperature of the softmax of the entropy.
+
+    Returns
+    -------
+    probes : `Probes`
+        Scores of the branch.
+    """
     tokens = torch.cat([branch.tokens(part) for part in views.split(64)])
     logits = branch.class_head(tokens[:, 0]).float()
     sure = torch.softmax((logits - logits.mean(0)) / temperature, dim=-1)

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from stellarssl._utils.optional import require
-from stellarssl.encoder import EncoderSpec
 from stellarssl.pretrain.hardware import Hardware
 from stellarssl.pretrain.preset import read_preset
 
@@ -110,7 +109,7 @@ def export_encoder(
     name: str,
     notes: str = "",
     overwrite: bool = False,
-) -> EncoderSpec:
+) -> Path:
     """Write the teacher of a run as an encoder, with its model card.
 
     Parameters
@@ -129,8 +128,8 @@ def export_encoder(
 
     Returns
     -------
-    spec : `~stellarssl.encoder.EncoderSpec`
-        As written, with the ``sha256``.
+    path : `~pathlib.Path`
+        Path of the ``.safetensors`` file; `~stellarssl.encoder.Encoder.from_pretrained` reads it.
 
     Raises
     ------

@@ -251,7 +251,22 @@ def run(
     tensorboard: bool | None,
     progress: bool,
 ) -> Path:
-    """Train; see `~stellarssl.pretrain.train`."""
+    """Train; see `~stellarssl.pretrain.train`.
+
+    Parameters
+    ----------
+    preset : `~stellarssl.pretrain.Preset`
+        Settings of the run.
+    output : `~pathlib.Path`
+        Folder of the checkpoints and the log.
+    data, start, max_steps, max_hours, hardware, tensorboard, progress
+        As for `~stellarssl.pretrain.train`.
+
+    Returns
+    -------
+    checkpoint : `~pathlib.Path`
+        The last checkpoint.
+    """
     accelerator = _find_accelerator(hardware)
     flames = FlameDataset(
         preset.data.n_flames,

@@ -67,7 +67,22 @@ class Region:
     def around(
         cls, center: tuple[float, float], pixel: tuple[float, float], shape: tuple[int, int]
     ) -> "Region":
-        """Clip the bounding box of the outermost ring to an image of a given shape (y, x)."""
+        """Clip the bounding box of the outermost ring to an image of a given shape (y, x).
+
+        Parameters
+        ----------
+        center : tuple of float
+            Position (x, y) of the source in the image [pixels].
+        pixel : tuple of float
+            Sides (x, y) of an image pixel at the source's distance [tile pixels].
+        shape : tuple of int
+            Shape (y, x) of the image.
+
+        Returns
+        -------
+        region : `Region`
+            The rings and their box, which is empty where a number is not finite.
+        """
         if not np.isfinite([*center, *pixel]).all():
             return cls(center, pixel, slice(0, 0), slice(0, 0))
         columns, rows = (

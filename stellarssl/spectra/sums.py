@@ -51,7 +51,20 @@ class RingSums:
 
     @classmethod
     def empty(cls, region: Region, n_channels: int) -> "RingSums":
-        """Start from zero."""
+        """Start from zero.
+
+        Parameters
+        ----------
+        region : `Region`
+            Pixels of the rings.
+        n_channels : int
+            Number of channels of the spectra.
+
+        Returns
+        -------
+        sums : `RingSums`
+            Sums that are all zero.
+        """
         return cls(
             region,
             total=np.zeros((_N_RINGS, n_channels)),

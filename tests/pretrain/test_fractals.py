@@ -191,8 +191,9 @@ class TestGenome:
 
     def test_saved_and_loaded(self, tmp_path):
         genome = FlameGenome.random(0, 5)
-        genome.save(tmp_path / "flame.json")
-        assert FlameGenome.load(tmp_path / "flame.json") == genome
+        path = tmp_path / "flame.json"
+        assert genome.save(str(path)) == path
+        assert FlameGenome.load(path) == genome
 
     @pytest.mark.parametrize(
         "text", ["", "{}", "[1]", '{"maps": [{"affine": [1, 2]}]}', '{"maps": 3}']

@@ -18,7 +18,18 @@ _OPTIONS = {"cache": True, "error_model": "numpy", "nogil": True}
 
 @njit(**_OPTIONS)
 def splitmix(state):
-    """Return 64 bits scrambled from ``state`` (Steele, Lea & Flood 2014)."""
+    """Return 64 bits scrambled from ``state`` (Steele, Lea & Flood 2014).
+
+    Parameters
+    ----------
+    state : uint64
+        Any 64 bits.
+
+    Returns
+    -------
+    bits : uint64
+        Scrambled bits.
+    """
     z = state + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -38,7 +49,20 @@ def _fill_uniform(lanes, out, n):
 
 @njit(**_OPTIONS)
 def new_pool(seed):
-    """Return points in the square of side two, and random generators: one a point and one more."""
+    """Return points in the square of side two, and random generators: one a point and one more.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the generators.
+
+    Returns
+    -------
+    points : ndarray of float64, shape (3, POOL)
+        Positions x and y, from -1 to 1, and colors, from 0 to 1.
+    lanes : ndarray of uint64, shape (2, POOL + 1)
+        States of the generators.
+    """
     lanes, points = np.empty((2, POOL + 1), np.uint64), np.empty((3, POOL))
     state = np.uint64(seed)
     for i in range(POOL + 1):
@@ -166,6 +190,29 @@ def play(program, cumulated, points, lanes, n_points, frame, size, palette, sums
     """Let the pool make ``n_points`` steps in all; bin them, or fill ``orbit`` if it has room.
 
     The last map, beyond ``cumulated``, is the final one: it moves what is drawn, not the points.
+
+    Parameters
+    ----------
+    program : tuple of ndarray
+        Compiled maps: addresses and parameters of their variations.
+    cumulated : ndarray of float64
+        Cumulated probabilities of the maps.
+    points : ndarray of float64, shape (3, POOL)
+        Points x, y and color; moved in place.
+    lanes : ndarray of uint64, shape (2, POOL + 1)
+        States of the generators; advanced in place.
+    n_points : int
+        Number of points to draw.
+    frame : ndarray of float64
+        Transformation from positions to pixels.
+    size : int
+        Edge of the image [pixels].
+    palette : ndarray of float64, shape (n, 3)
+        Colors; empty to sum the color coordinate and its square instead.
+    sums : ndarray of float64, shape (pixels, 4)
+        Counts and sums of colors; added to in place.
+    orbit : ndarray of float64, shape (3, n)
+        Receives the points that are drawn instead of ``sums``, unless it is empty.
     """
     n_maps = cumulated.size
     has_final = program[0].shape[0] > n_maps

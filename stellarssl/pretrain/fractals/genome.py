@@ -192,7 +192,7 @@ class FlameGenome:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError("text", f"must be a flame genome as JSON ({error})") from error
 
-    def save(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def save(self, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
         """Write the genome as JSON.
 
         Parameters
@@ -201,9 +201,15 @@ class FlameGenome:
             The file.
         overwrite : bool, optional
             Whether a file that is there may be replaced.
+
+        Returns
+        -------
+        path : `~pathlib.Path`
+            Path of the file.
         """
         with atomic_path(path, overwrite=overwrite) as temporary:
             temporary.write_text(self.to_json() + "\n")
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "FlameGenome":

@@ -62,12 +62,14 @@ def add_wide_beam(planes, sigma, share, out):
 
     Parameters
     ----------
-    planes, out : ndarray of float, shape (n, size, size)
-        What is smoothed, and what it is added to.
+    planes : ndarray of float, shape (n, size, size)
+        Images that are smoothed.
     sigma : float
-        Pixels, below half the size.
+        Standard deviation of the beam [pixels], below half the size.
     share : float
-        Factor.
+        Factor that the smoothed images are multiplied by.
+    out : ndarray of float, shape (n, size, size)
+        Images that the result is added to, in place.
     """
     reach = max(1, int(0.5 * np.sqrt(4 * sigma * sigma + 1)))
     b = np.empty_like(planes[0])
@@ -90,12 +92,14 @@ def add_adaptive_beam(planes, sigma, share, out):
 
     Parameters
     ----------
-    planes, out : ndarray of float, shape (n, size, size)
-        What is smoothed, counts first, and what it is added to.
+    planes : ndarray of float, shape (n, size, size)
+        Images that are smoothed, counts first.
     sigma : float
-        Pixels.
+        Standard deviation of the beam [pixels].
     share : float
-        Factor.
+        Factor that the smoothed images are multiplied by.
+    out : ndarray of float, shape (n, size, size)
+        Images that the result is added to, in place.
     """
     size = planes.shape[1]
     pilot = np.zeros((size, size))
