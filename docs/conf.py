@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import fields
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sphinx_astropy.conf.v2 import intersphinx_mapping, numpydoc_xref_ignore
 
 import stellarssl
 from stellarssl._utils.flags import FLAGS
+from stellarssl._utils.options import option_of
 
 project = "stellarssl"
 author = "The stellarssl developers"
@@ -77,6 +79,24 @@ lines = [
 shutil.rmtree("api", ignore_errors=True)  # no page of a name that is gone
 Path("api").mkdir()
 Path("api/flags.inc").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def option_rows():
+    """Yield the name, type, default and description of each option of making maps."""
+    for each in fields(stellarssl.MomentOptions):
+        described = option_of(each)
+        yield f'   ``{each.name}``, "{described.kind}", ``{each.default!r}``, "{described.help}"'
+
+
+# The table of options is made from their definitions.
+lines = [
+    ".. csv-table::",
+    "   :header: option, type, default, description",
+    "   :widths: auto",
+    "",
+    *option_rows(),
+]
+Path("api/options.inc").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def setup(app):

@@ -13,8 +13,10 @@ _ROOM_OF = {
     "EncoderSpec": "encoder",
     "MassEstimator": "masses",
     "MomentMaps": "moments",
+    "MomentOptions": "moments",
     "Observation": "observe",
     "PCASegmenter": "segmentation",
+    "ReadOptions": "cubes",
     "ReferenceLibrary": "library",
     "Segmentation": "segmentation",
     "SourceSpectra": "spectra",
@@ -40,7 +42,26 @@ _ROOM_OF = {
     "write_figures": "report",
     "write_masses": "pipeline",
 }
-_ROOMS = ("evaluate", "pretrain", "survey")
+_ROOMS = (
+    "cli",
+    "cubes",
+    "encoder",
+    "evaluate",
+    "exceptions",
+    "library",
+    "masses",
+    "moments",
+    "observe",
+    "pipeline",
+    "plots",
+    "pretrain",
+    "report",
+    "segmentation",
+    "spectra",
+    "survey",
+    "tiles",
+    "tracers",
+)
 
 __all__ = sorted([*_ROOM_OF, *_ROOMS])  # noqa: PLE0605
 

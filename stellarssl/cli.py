@@ -5,12 +5,16 @@ wait for torch.
 """
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 
 import stellarssl
+from stellarssl._utils.options import option_of
 from stellarssl.exceptions import InputError, StellarSSLError, StellarSSLWarning
 
 __all__ = ["main", "spell"]
@@ -105,23 +109,27 @@ def _option_words(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def _info(options: argparse.Namespace) -> int:
-    print(stellarssl.preflight(options.cube, **_reading(options), tracer=options.tracer))
+    names = ("unit", "beam", "rest_value", "distance", "hdu", "tracer")
+    print(stellarssl.preflight(options.cube, **_named(options, *names)))
     if options.plan:
-        window = options.velocity_range
-        plan = stellarssl.moment_plan(options.cube, velocity_range=window, **_reading(options))
+        plan = stellarssl.moment_plan(options.cube, **_shared(options))
         print(f"  {'plan':10s} {plan}")
     return 0
 
 
 def _moments(options: argparse.Namespace) -> int:
     path = _output(options) / "moments.fits"
-    _maps(options).write(path, overwrite=options.overwrite)
+    maps = stellarssl.moment_maps(options.cube, **_shared(options))
+    maps.write(path, overwrite=options.overwrite)
     print(path)
     return 0
 
 
 def _mass(options: argparse.Namespace) -> int:
-    table = stellarssl.estimate_mass(_maps(options), options.positions, progress=options.progress)
+    names = ("library", "encoder", "allow")
+    table = stellarssl.estimate_mass(
+        options.cube, options.positions, **_named(options, *names), **_shared(options)
+    )
     _print_table(table, _SHOWN)
     for path in stellarssl.write_masses(table, _output(options), overwrite=options.overwrite):
         print(path)
@@ -129,20 +137,17 @@ def _mass(options: argparse.Namespace) -> int:
 
 
 def _segment(options: argparse.Namespace) -> int:
-    segmentation = stellarssl.segment(
-        _maps(options), n_classes=options.n_classes, progress=options.progress
-    )
+    names = ("n_classes", "library", "encoder")
+    segmentation = stellarssl.segment(options.cube, **_named(options, *names), **_shared(options))
     for path in segmentation.write(_output(options), overwrite=options.overwrite):
         print(path)
     return 0
 
 
 def _analyze(options: argparse.Namespace) -> int:
+    names = ("n_classes", "library", "encoder", "allow")
     analysis = stellarssl.analyze(
-        _maps(options),
-        options.positions,
-        n_classes=options.n_classes,
-        progress=options.progress,
+        options.cube, options.positions, **_named(options, *names), **_shared(options)
     )
     return _finish(analysis, options)
 
@@ -180,12 +185,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _survey(options: argparse.Namespace) -> int:
-    names = ("positions", "output", "only_sources", "n_classes", "memory_limit")
+    names = ("positions", "output", "only_sources", "n_classes", "library", "encoder", "allow")
     table = stellarssl.survey.run(
         options.cubes,
         parallel=options.scheduler or options.processes,
         **_named(options, *names),
-        **_measuring(options),
+        **_shared(options),
     )
     _print_table(table)
     failed = [str(row["cube"]) for row in table if row["status"] == "failed"]
@@ -255,17 +260,9 @@ def _named(options: argparse.Namespace, *names: str) -> dict[str, object]:
     return {name: getattr(options, name) for name in names}
 
 
-def _reading(options: argparse.Namespace) -> dict[str, object]:
-    return _named(options, "unit", "beam", "rest_value", "distance")
-
-
-def _measuring(options: argparse.Namespace) -> dict[str, object]:
-    names = ("tracer", "velocity_range", "efficiency", "abundance", "progress")
-    return _reading(options) | _named(options, *names)
-
-
-def _maps(options: argparse.Namespace) -> "stellarssl.MomentMaps":
-    return stellarssl.moment_maps(options.cube, **_measuring(options))
+def _shared(options: argparse.Namespace) -> dict[str, object]:
+    """Return the options that all verbs that read a cube have."""
+    return _named(options, *(each.name for each in fields(stellarssl.MomentOptions)))
 
 
 def _output(options: argparse.Namespace) -> Path:
@@ -284,27 +281,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     parser.set_defaults(profile=False)
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    quiet, reading = _quiet_words(), _reading_words()
-    everywhere = _output_words(quiet)
+    verbs = parser.add_subparsers(
+        title="verbs", required=True, metavar="VERB", parser_class=_VerbParser
+    )
+    progress = _progress_words()
+    everywhere = _output_words(progress)
     for name, verb, text in (
-        ("info", _info, "what a cube holds, and what would be refused and why"),
+        ("info", _info, "summarize a cube, and what would be refused and why"),
         ("moments", _moments, "hydrogen column, velocity and dispersion maps with their errors"),
         ("mass", _mass, "masses of stars at --positions, or at the peaks of the column"),
         ("segment", _segment, "a segmentation of the gas, as labels, picture and regions"),
-        ("analyze", _analyze, "all of it"),
+        ("analyze", _analyze, "moment maps, masses and segmentation"),
     ):
-        words = verbs.add_parser(name, help=text, description=text, parents=[everywhere, reading])
+        parents = [] if name == "info" else [_output_words()]
+        words = verbs.add_parser(name, help=text, description=text, parents=parents)
+        words.reads_cube = True
         words.add_argument("cube", metavar="CUBE", help="FITS file (.gz too) or CASA image")
         words.set_defaults(verb=verb)
         if name == "info":
-            words.add_argument("--plan", action="store_true", help="how the cube would be read")
+            words.add_argument("--plan", action="store_true", help="show how the cube is read")
         if name in ("mass", "analyze"):
             words.add_argument("--positions", metavar="FILE", help="catalog or region file")
-            words.add_argument("--profile", action="store_true", help="time of each stage")
+            words.add_argument("--profile", action="store_true", help="show the time of each stage")
+        if name in ("mass", "segment", "analyze"):
+            _add_models(words, allow=name != "segment")
         if name in ("segment", "analyze"):
-            words.add_argument("--n-classes", type=int, metavar="N", help="kinds of gas")
-    _add_survey(verbs, [quiet, reading])
+            _add_classes(words)
+    _add_survey(verbs)
     text = "what analyze makes of a simulated cube that is shipped, truth beside estimate"
     demo = verbs.add_parser("demo", help=text, description=text, parents=[everywhere])
     demo.set_defaults(verb=_demo)
@@ -312,13 +315,15 @@ def _parser() -> argparse.ArgumentParser:
     words = verbs.add_parser("evaluate", help=text, description=text, parents=[everywhere])
     words.add_argument("--depth", default="0.5 pc", metavar='"0.5 pc"', help="which rows of it")
     words.set_defaults(verb=_evaluate, cube="evaluation")
-    _add_pretraining(verbs, quiet)
+    _add_pretraining(verbs, progress)
     return parser
 
 
-def _add_pretraining(verbs: "argparse._SubParsersAction", quiet: argparse.ArgumentParser) -> None:
+def _add_pretraining(
+    verbs: "argparse._SubParsersAction", progress: argparse.ArgumentParser
+) -> None:
     text = "flame fractals to train on, as files; call it again and it goes on where it stopped"
-    words = verbs.add_parser("fractals", help=text, description=text, parents=[quiet])
+    words = verbs.add_parser("fractals", help=text, description=text, parents=[progress])
     words.set_defaults(verb=_fractals)
     words.add_argument("--output", metavar="DIR", required=True, help="where the files go")
     words.add_argument("--n", type=int, required=True, metavar="N", help="how many flames")
@@ -330,7 +335,7 @@ def _add_pretraining(verbs: "argparse._SubParsersAction", quiet: argparse.Argume
     _add_workers(words, 1, "processes that render")
 
     text = "an encoder from flames; call it again and it goes on where it stopped"
-    words = verbs.add_parser("pretrain", help=text, description=text, parents=[quiet])
+    words = verbs.add_parser("pretrain", help=text, description=text, parents=[progress])
     words.set_defaults(verb=_pretrain)
     words.add_argument("preset", metavar="PRESET", help="its name, or a TOML file")
     words.add_argument("--output", metavar="DIR", help="where checkpoints and log go")
@@ -368,9 +373,38 @@ def _add_workers(words: argparse.ArgumentParser, default: int, text: str) -> Non
     )
 
 
-def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
+def _add_models(words: argparse.ArgumentParser, *, allow: bool) -> None:
+    words.add_argument(
+        "--library", metavar="FILE", help="reference library to use instead of the shipped one"
+    )
+    words.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="name or .safetensors file of the encoder to use instead of the shipped one",
+    )
+    if allow:
+        words.add_argument(
+            "--allow",
+            metavar="FLAG",
+            action="append",
+            default=[],
+            help="show masses in spite of this flag, such as missing_flux; may be repeated",
+        )
+
+
+def _add_classes(words: argparse.ArgumentParser) -> None:
+    words.add_argument(
+        "--n-classes",
+        type=int,
+        metavar="N",
+        help="number of classes of gas (default: as many as the data support)",
+    )
+
+
+def _add_survey(verbs: "argparse._SubParsersAction") -> None:
     text = "many cubes, on one machine or a cluster; stopped anywhere, it goes on where it was"
-    words = verbs.add_parser("survey", help=text, description=text, parents=parents)
+    words = verbs.add_parser("survey", help=text, description=text)
+    words.reads_cube = True
     words.add_argument("cubes", metavar="CUBE", nargs="+", help="FITS files or CASA images")
     words.add_argument(
         "--positions",
@@ -388,12 +422,8 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
         action="store_true",
         help="read no more of a cube than the tiles of its stars; needs --positions",
     )
-    words.add_argument("--n-classes", type=int, metavar="N", help="kinds of gas")
-    words.add_argument(
-        "--memory-limit",
-        metavar='"2 GB"',
-        help="of each process; if left out, they share a quarter of what is free",
-    )
+    _add_models(words, allow=True)
+    _add_classes(words)
     where = words.add_mutually_exclusive_group()
     where.add_argument(
         "--processes", type=int, metavar="N", help="cubes at once on this machine; 1 if left out"
@@ -404,42 +434,68 @@ def _add_survey(verbs: "argparse._SubParsersAction", parents: list) -> None:
     words.set_defaults(verb=_survey)
 
 
-def _output_words(quiet: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    words = argparse.ArgumentParser(add_help=False, parents=[quiet])
+def _output_words(*parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(add_help=False, parents=parents)
     words.add_argument(
-        "--output", metavar="DIR", help="where results go; CUBE-stellarssl if left out"
+        "--output", metavar="DIR", help="folder of the results (default: CUBE-stellarssl)"
     )
-    words.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    words.add_argument("--overwrite", action="store_true", help="replace existing results")
     return words
 
 
-def _quiet_words() -> argparse.ArgumentParser:
+def _progress_words() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(add_help=False)
     words.add_argument(
-        "--quiet",
-        dest="progress",
-        action="store_false",
+        "--progress",
+        action=argparse.BooleanOptionalAction,
         default=sys.stderr.isatty(),
-        help="no progress bars (there are none either where standard error is not a terminal)",
+        help="whether progress bars are shown",
     )
     return words
 
 
-def _reading_words() -> argparse.ArgumentParser:
-    words = argparse.ArgumentParser(add_help=False)
-    for name, example, text in (
-        ("distance", "288 pc", "of the gas"),
-        ("tracer", "13CO", "the line, or a column per brightness such as '1e22 cm-2 / (K km/s)'"),
-        ("unit", "K", "of the stored values, where the header does not say"),
-        ("beam", "46 arcsec", "FWHM, or 'MAJOR MINOR arcsec', where the header does not say"),
-        ("rest-value", "110.201354 GHz", "rest frequency, where the header does not say"),
-        ("velocity-range", "-5 10 km/s", "only these velocities"),
-    ):
-        words.add_argument(f"--{name}", metavar=f'"{example}"', help=text)
-    words.add_argument("--efficiency", type=float, metavar="ETA", help="T_mb = T_A* / ETA")
-    words.add_argument("--abundance", type=float, metavar="X", help="molecules per H2")
-    words.set_defaults(tracer="auto")
-    return words
+class _VerbParser(argparse.ArgumentParser):
+    """Parser of one verb, which gets the options of reading a cube when it is used.
+
+    Their definitions cost an import that ``stellarssl --help`` need not wait for.
+    """
+
+    reads_cube = False
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: object = None
+    ) -> tuple:
+        """Add the options of the cube, then parse; suggest a name for an unknown option."""
+        if self.reads_cube:
+            _add_options(self)
+            self.reads_cube = False
+        found, unknown = super().parse_known_args(args, namespace)
+        for word in unknown:
+            if word.startswith("--"):
+                name = word.split("=")[0]
+                near = get_close_matches(name, self._option_string_actions, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                self.error(f"unknown option {name}{hint}")
+        return found, unknown
+
+
+def _add_options(words: argparse.ArgumentParser) -> None:
+    """Add every option of `MomentOptions` under its own name."""
+    group = words.add_argument_group("options of the cube and its maps")
+    for each in fields(stellarssl.MomentOptions):
+        described = option_of(each)
+        text = re.sub(r"`~?([\w.]+)`", r"\1", described.help).replace("%", "%%")
+        text = text[0].lower() + text[1:]
+        flag = f"--{each.name.replace('_', '-')}"
+        if described.example is None:
+            default = sys.stderr.isatty() if each.name == "progress" else each.default
+            action = argparse.BooleanOptionalAction
+            group.add_argument(flag, action=action, default=default, help=text)
+            continue
+        example = f'"{described.example}"' if " " in described.example else described.example
+        group.add_argument(
+            flag, metavar=example, type=described.word, default=each.default, help=text
+        )
 
 
 class _Version(argparse.Action):

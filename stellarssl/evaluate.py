@@ -17,7 +17,6 @@ from sklearn.base import RegressorMixin, clone
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut
 
 from stellarssl._utils.output import atomic_path
 from stellarssl._utils.progress import progress as progress_bar
@@ -26,7 +25,7 @@ from stellarssl._utils.quantities import as_quantity
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError
 from stellarssl.library import ReferenceLibrary
-from stellarssl.masses import MassEstimator
+from stellarssl.masses import MassEstimator, leave_out
 from stellarssl.pretrain._probes import amplitude_score
 
 __all__ = [
@@ -290,28 +289,22 @@ def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
 
 
 def folds(split: str, library: ReferenceLibrary) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Divide a library's rows into those that are learnt from and those that are left out.
+    """Divide the rows of a library into training and test rows with `~stellarssl.masses.leave_out`.
 
     Parameters
     ----------
-    split : {"random", "star", "simulation"}
-        What is left out together: nothing (four random parts), whole stars (ten parts), or a whole
-        simulation.
+    split : {"random", "star", "clump", "simulation"}
+        What no fold may divide: nothing but rows, stars, clumps or simulations.
     library : `~stellarssl.ReferenceLibrary`
-        Whose rows.
+        Library whose rows are divided.
 
     Returns
     -------
     folds : list of (train, test)
-        Row numbers; each row is left out once.
+        Row numbers; each row is tested once.
     """
-    rows = np.zeros(len(library))
-    if split == "random":
-        return list(KFold(4, shuffle=True, random_state=0).split(rows))
-    if split == "star":
-        groups = np.asarray(library.table["group"])
-        return list(GroupKFold(min(10, len(np.unique(groups)))).split(rows, groups=groups))
-    return list(LeaveOneGroupOut().split(rows, groups=np.asarray(library.table["sim"])))
+    names = ("group", "clump", "sim")
+    return leave_out(split, *(np.asarray(library.table[name]) for name in names))
 
 
 def _without_network(library: ReferenceLibrary) -> dict[str, list[Way]]:

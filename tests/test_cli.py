@@ -11,6 +11,7 @@ import matplotlib.image as mpl_image
 import numpy as np
 import pytest
 from astropy.config.paths import set_temp_cache
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import QTable, Table
 from astropy.utils.masked import Masked
@@ -122,10 +123,47 @@ def test_options_reach_the_maps(cube, tmp_path):
     assert np.nanmax(np.abs(maps.v_los)) <= 1 * u.km / u.s
 
 
+def test_a_catalog_with_velocity_ranges(cube, tmp_path):
+    star = QTable.read(stellarssl.demo_files()[1])["skycoord"][0]
+    rows = QTable({"id": ["blue", "red"], "skycoord": SkyCoord([star, star])})
+    rows["velocity_range"] = [[-4, 0], [0, 4]] * u.km / u.s
+    rows.write(tmp_path / "stars.ecsv")
+    expected = stellarssl.estimate_mass(cube, rows)["gas_mass"].unmasked
+    assert expected[0] != expected[1] > 0
+    catalog = ["--positions", str(tmp_path / "stars.ecsv")]
+    for verb in ("mass", "analyze"):
+        out = tmp_path / verb
+        assert main([verb, str(cube), *catalog, "--output", str(out)]) == 0
+        masses = QTable.read(out / "masses.ecsv")["gas_mass"]
+        np.testing.assert_array_equal(masses.unmasked, expected)
+
+
+def test_masks_and_noise_from_files(cube, tmp_path):
+    with fits.open(cube) as hdus:
+        mask = hdus[0].data > 0.5
+    fits.PrimaryHDU(mask.astype("u1")).writeto(tmp_path / "mask.fits")
+    words = ["--mask", str(tmp_path / "mask.fits"), "--noise", "0.1 K", "--tracer", "none"]
+    assert main(["moments", str(cube), *words, "--output", str(tmp_path / "out")]) == 0
+    maps = stellarssl.MomentMaps.read(tmp_path / "out" / "moments.fits")
+    expected = stellarssl.moment_maps(cube, mask=mask, noise="0.1 K", tracer=None)
+    assert maps.tracer is None
+    np.testing.assert_array_equal(maps.detected, expected.detected)
+    np.testing.assert_allclose(maps.moment0, expected.moment0, rtol=1e-6)
+
+
+def test_an_unknown_option_is_refused_with_a_suggestion(cube, capsys):
+    assert main(["mass", str(cube), "--max-scale", "2 arcmin"]) == 2
+    assert "unknown option --max-scale; did you mean" in capsys.readouterr().err
+    assert main(["moments", str(cube), "--trazer", "13CO"]) == 2
+    assert "unknown option --trazer; did you mean --tracer?" in capsys.readouterr().err
+
+
 def test_analyze_ends_well_once_there_are_moments(cube, tmp_path, capsys):
     fits.setval(cube, "RESTFRQ", value=96.741e9)  # methanol, which has no column formula
     assert main(["analyze", str(cube), "--output", str(tmp_path / "out")]) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if ": no " in line]
+    lines = capsys.readouterr().err.splitlines()
+    assert "note: maps have no column: tracer: must be named" in lines[0]
+    lines = [line for line in lines if ": no " in line]
     assert len(lines) == 2
     assert lines[0].startswith("stellarssl: no masses: ")
     assert lines[1].startswith("stellarssl: no segments: ")

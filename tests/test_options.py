@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import operator
+import re
 import typing
 from dataclasses import fields
 
@@ -11,17 +13,59 @@ import pytest
 from radio_beam import Beam
 
 import stellarssl
+from stellarssl._utils.options import option_of
+from stellarssl.cli import main
 from stellarssl.cubes import ReadKeywords, ReadOptions
 from stellarssl.exceptions import InputError, MissingInputError, UnknownLineError
 from stellarssl.moments import MomentKeywords, MomentOptions
 
 READING = [each.name for each in fields(ReadOptions)]
 MEASURING = [each.name for each in fields(MomentOptions)]
+POSITIONS = ["positions", "library", "encoder", "allow"]
 FUNCTIONS = {
     "read_cube": (READING, ["cube"]),
     "moment_maps": (MEASURING, ["cube"]),
     "moment_plan": (MEASURING, ["cube"]),
+    "estimate_mass": (MEASURING, ["data", *POSITIONS]),
+    "segment": (MEASURING, ["data", "n_classes", "library", "encoder"]),
+    "analyze": (MEASURING, ["data", "n_classes", *POSITIONS]),
+    "survey.run": (
+        MEASURING,
+        ["cubes", "output", "parallel", "only_sources", "n_classes", *POSITIONS],
+    ),
 }
+
+VERBS = {
+    "info": ["plan"],
+    "moments": ["output", "overwrite"],
+    "mass": [*POSITIONS, "output", "overwrite", "profile"],
+    "segment": ["n_classes", "library", "encoder", "output", "overwrite"],
+    "analyze": ["n_classes", *POSITIONS, "output", "overwrite", "profile"],
+    "survey": [*POSITIONS, "n_classes", "output", "only_sources", "processes", "scheduler"],
+}
+"""What each verb that reads a cube has besides the fields of `MomentOptions`."""
+
+
+def function_of(name):
+    return operator.attrgetter(name)(stellarssl)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_every_option(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out.split("options:", 1)[1]
+    found = set(re.findall(r"^  (?:-h, )?--([a-z][a-z-]*)", shown, re.MULTILINE))
+    found = {name.replace("-", "_") for name in found} - {"help"}
+    assert found == {*MEASURING, *VERBS[verb]}
+
+
+def test_the_command_line_reads_the_examples_of_its_help():
+    examples = {each.name: option_of(each) for each in fields(MomentOptions)}
+    for name, described in examples.items():
+        if described.example is not None and not described.example.endswith(".fits"):
+            MomentOptions(**{name: described.word(described.example)}).check()
+    assert [examples["hdu"].word(text) for text in ("1", "SCI")] == [1, "SCI"]
+    assert examples["memory_limit"].word("1000000") == 1000000
 
 
 @pytest.mark.parametrize(
@@ -34,7 +78,7 @@ def test_type_checkers_see_the_same_keywords(options, keywords):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_signature_and_docstring_list_the_options(name):
     shared, own = FUNCTIONS[name]
-    function = getattr(stellarssl, name)
+    function = function_of(name)
     parameters = inspect.signature(function).parameters
     assert sorted(parameters) == sorted([*shared, *own])
     section = function.__doc__.split("Parameters\n----------\n")[1].split("\n\nReturns")[0]
@@ -46,12 +90,17 @@ def test_signature_and_docstring_list_the_options(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize(("typed", "meant"), [("beams", "beam"), ("distanec", "distance")])
 def test_an_unknown_name_is_refused_with_a_suggestion(name, typed, meant):
+    name, function = name.split(".")[-1], function_of(name)
+    args = [None] * sum(
+        each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD
+        for each in inspect.signature(function).parameters.values()
+    )
     rule = rf"{typed}: is not an option of {name}\(\); did you mean {meant}"
     for error in (InputError, TypeError):
         with pytest.raises(error, match=rule):
-            getattr(stellarssl, name)("cube.fits", **{typed: 1})
+            function(*args, **{typed: 1})
     with pytest.raises(InputError, match=rf"is not an option of {name}\(\)$"):
-        getattr(stellarssl, name)("cube.fits", qqqqqq=1)
+        function(*args, qqqqqq=1)
 
 
 @pytest.mark.parametrize(

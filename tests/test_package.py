@@ -46,6 +46,20 @@ def test_public_name_is_there(name):
     assert name in dir(stellarssl)
 
 
+def test_every_room_is_an_attribute_of_a_fresh_import():
+    names = [f"stellarssl.{room}" for room in PUBLIC_MODULES]
+    assert set(PUBLIC_MODULES) <= set(stellarssl.__all__)
+    assert _run(f"import stellarssl; print(*(m.__name__ for m in ({', '.join(names)})))") == names
+
+
+def test_types_are_stated_for_every_public_name():
+    folder = Path(stellarssl.__file__).parent
+    stub = ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    assert sorted(each.name for node in imports for each in node.names) == stellarssl.__all__
+    assert (folder / "py.typed").is_file()
+
+
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match=r"module 'stellarssl' has no attribute 'mass'"):
         stellarssl.mass  # noqa: B018

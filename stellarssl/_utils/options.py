@@ -178,8 +178,8 @@ def accepts(options: type[Options]) -> Callable[[_Function], _Function]:
 
 def unknown_option(function: str, name: str, known: list[str]) -> UnknownOptionError:
     """Return the error for a keyword that a function does not have."""
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
     return UnknownOptionError(name, f"is not an option of {function}(){hint}")
 
 

@@ -12,7 +12,7 @@ from stellarssl.cubes._beams import as_beam
 from stellarssl.cubes._headers import parse_brightness
 from stellarssl.cubes._sources import check_hdu
 
-__all__ = ["ReadKeywords", "ReadOptions"]
+__all__ = ["ReadKeywords", "ReadOptions", "number_or_text"]
 
 _KMS = u.km / u.s
 
@@ -56,7 +56,19 @@ def _parse_hdu(value: object) -> int | str:
     return value if isinstance(value, str) else int(value)
 
 
-def _hdu_word(text: str) -> int | str:
+def number_or_text(text: str) -> int | str:
+    """Read a whole number from the command line; leave any other text.
+
+    Parameters
+    ----------
+    text : str
+        Word of the command line.
+
+    Returns
+    -------
+    value : int or str
+        The number, or the text itself.
+    """
     return int(text) if text.isdigit() else text
 
 
@@ -127,14 +139,31 @@ class ReadOptions(Options):
         example="1",
         parse=_parse_hdu,
         canonical=lambda hdu: hdu,
-        word=_hdu_word,
+        word=number_or_text,
     )
 
     def reading(self) -> "ReadOptions":
-        """Return only the options of reading, without those that a subclass adds."""
+        """Return only the options of reading, without those that a subclass adds.
+
+        Returns
+        -------
+        options : ReadOptions
+            With the same values.
+        """
         return ReadOptions(**{each.name: getattr(self, each.name) for each in fields(ReadOptions)})
 
     def over(self, earlier: "ReadOptions") -> Self:
-        """Return a copy with missing values filled from ``earlier``."""
+        """Return a copy with missing values filled from other options.
+
+        Parameters
+        ----------
+        earlier : ReadOptions
+            Options that a cube was opened with.
+
+        Returns
+        -------
+        options : ReadOptions
+            Of the same class as these.
+        """
         values = {each.name: getattr(earlier, each.name) for each in fields(ReadOptions)}
         return replace(self, **{k: v for k, v in values.items() if getattr(self, k) is None})

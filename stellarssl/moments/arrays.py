@@ -70,7 +70,7 @@ def check_noise(value: object) -> Path | u.Quantity:
     if isinstance(value, str):
         try:
             value = u.Quantity(value)
-        except TypeError:
+        except (TypeError, ValueError):
             if not Path(value).is_file():
                 raise InputError("noise", rule, value) from None
             return Path(value).absolute()

@@ -78,7 +78,20 @@ def moment_maps(cube: object, **options: Unpack[MomentKeywords]) -> MomentMaps:
 
 
 def measure_moments(cube: object, options: MomentOptions) -> MomentMaps:
-    """Do what `moment_maps` does, with its options as one object."""
+    """Do what `moment_maps` does, with its options as one object.
+
+    Parameters
+    ----------
+    cube : path-like, HDU, SpectralCube, DaskSpectralCube or `~stellarssl.Cube`
+        As `~stellarssl.read_cube` takes it.
+    options : `~stellarssl.moments.MomentOptions`
+        Options of reading and measuring.
+
+    Returns
+    -------
+    maps : `MomentMaps`
+        As `moment_maps` returns them.
+    """
     options = options.check()
     cube = options.open(cube)
     tracer = _tracer(cube, options)

@@ -15,6 +15,7 @@ from stellarssl._utils.quantities import as_quantity
 from stellarssl.cubes import Cube, ReadKeywords, ReadOptions
 from stellarssl.cubes._headers import parse_brightness
 from stellarssl.cubes._read import open_cube
+from stellarssl.cubes.options import number_or_text
 from stellarssl.exceptions import InputError
 from stellarssl.moments.arrays import check_flags, check_noise
 from stellarssl.moments.blocks import as_bytes, as_threads
@@ -107,7 +108,18 @@ def _parse_progress(value: object) -> bool:
 
 
 def spell_array(value: object) -> str:
-    """Describe an array or a file by its content, which is the same wherever it is stored."""
+    """Describe an array or a file by its content, which is the same wherever it is stored.
+
+    Parameters
+    ----------
+    value : `~pathlib.Path`, ndarray or `~astropy.units.Quantity`
+        File, array or number.
+
+    Returns
+    -------
+    text : str
+        Checksum of the content; a number is written out.
+    """
     if isinstance(value, Path):
         return f"file with sha256 {file_sha256(value)[:12]}"
     if isinstance(value, u.Quantity) and value.isscalar:
@@ -192,6 +204,7 @@ class MomentOptions(ReadOptions):
         "Memory for the blocks that are read at once, such as '4 GB' or a number of bytes; a "
         "quarter of the free memory if left out",
         example="4 GB",
+        word=number_or_text,
         parse=_check_memory,
         changes_numbers=False,
     )

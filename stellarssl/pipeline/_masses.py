@@ -114,10 +114,12 @@ def as_allowed(allow: Sequence[str]) -> tuple[str, ...]:
     """Check the flags in spite of which masses are shown."""
     if isinstance(allow, str):
         raise InputError("allow", "must be a sequence of flag words", allow)
-    allowed = tuple(allow)
-    for word in allowed:
-        flag_bit(word)
-    return allowed
+    for word in allow:
+        try:
+            flag_bit(word)
+        except InputError as error:
+            raise InputError("allow", error.rule, word) from error
+    return tuple(allow)
 
 
 def split_distance(options: MomentKeywords) -> tuple[MomentOptions, object]:

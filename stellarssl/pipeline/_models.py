@@ -37,7 +37,7 @@ def as_encoder(encoder: Encoder | str | os.PathLike | None) -> Encoder:
     try:
         return Encoder.from_pretrained(encoder)
     except InputError as error:
-        raise InputError("encoder", error.rule, error.value) from error
+        raise InputError("encoder", error.rule, error.value, error.arguments) from error
 
 
 def as_library(library: ReferenceLibrary | str | os.PathLike | None) -> ReferenceLibrary:
@@ -68,4 +68,4 @@ def as_library(library: ReferenceLibrary | str | os.PathLike | None) -> Referenc
     try:
         return ReferenceLibrary.read(library)
     except InputError as error:
-        raise InputError("library", error.rule, error.value) from error
+        raise InputError("library", error.rule, error.value, error.arguments) from error

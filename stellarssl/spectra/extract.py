@@ -10,7 +10,7 @@ from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl._utils.stages import stage
-from stellarssl.cubes import read_cube
+from stellarssl.cubes import Cube, read_cube
 from stellarssl.exceptions import InputError
 from stellarssl.moments.blocks import as_bytes
 from stellarssl.moments.options import as_efficiency
@@ -147,7 +147,8 @@ def spectra_from_arrays(
     beam : `~astropy.units.Quantity` or str, optional
         Full width at half maximum of the beam, a length; only the errors depend on it.
     noise : `~astropy.units.Quantity` or str, optional
-        Standard deviation of a voxel [K]; measured in each tile by default.
+        Standard deviation of a voxel [K], one value or one per tile; zero for noise-free tiles.
+        It is measured in each tile by default.
     half_width : `~astropy.units.Quantity` or str, optional
         Half the width of the resampled spectra, a multiple of 0.25 km/s.
     ids : sequence of str, optional
@@ -178,7 +179,8 @@ def spectra_from_arrays(
     _check_velocity(velocity)
     side = (as_quantity("pixel", pixel, u.pc, scalar=True) / TILE_PIXEL).value
     half_width = _check_half_width(half_width)
-    noise = as_quantity("noise", noise, u.K, scalar=True)
+    noise = _check_noise(noise, (len(arrays),))
+    noise = None if noise is None else np.broadcast_to(noise, len(arrays))
     fwhm = as_quantity("beam", beam, u.pc, scalar=True)
     beam = 0.0 if fwhm is None else float((fwhm / TILE_PIXEL).value ** 2 * np.pi / np.log(16))
     center = _check_center(center, arrays)
@@ -190,7 +192,7 @@ def spectra_from_arrays(
         if not region.empty:
             sums = RingSums.empty(region, len(velocity))
             sums.add(slice(0, len(velocity)), values[:, region.rows, region.columns])
-            lines.add(i, sums, beam, None if noise is None else noise.value)
+            lines.add(i, sums, beam, None if noise is None else noise[i])
     return lines.result(ids=ids, skycoord=None, distance=None, meta=provenance())
 
 
@@ -232,17 +234,17 @@ def _check_half_width(half_width: object) -> float:
     return float(value)
 
 
-def _check_noise(noise: object, shape: tuple[int, int]) -> np.ndarray | None:
-    """Return the noise as a number or a map [K]; NaN in a map stays."""
+def _check_noise(noise: object, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return the noise as a number or an array [K]; NaN in a map stays."""
     noise = as_quantity("noise", noise, u.K, positive=False)
     if noise is None:
         return None
     if noise.shape not in ((), shape):
-        raise InputError("noise", f"must be one value or a map of shape {shape}", noise.shape)
+        raise InputError("noise", f"must be one value or have shape {shape}", noise.shape)
     known = noise.value[np.isfinite(noise.value)]
     if not known.size or (known < 0).any():
         raise InputError("noise", "must be finite and not negative", noise)
-    return noise.value
+    return np.asarray(noise.value)
 
 
 def _noise_of(noise: np.ndarray | None, region: Region) -> np.ndarray | float | None:
@@ -270,7 +272,7 @@ def _check_tile(tile: np.ndarray, n_channels: int) -> np.ndarray:
     return values
 
 
-def _velocity_meta(cube: object) -> dict:
+def _velocity_meta(cube: Cube) -> dict:
     """Return what the velocities refer to."""
     frame = {"specsys": cube.specsys, "velocity_convention": cube.velocity_convention}
     return {name: value for name, value in frame.items() if value is not None}

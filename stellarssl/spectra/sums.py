@@ -77,7 +77,8 @@ class RingSums:
         finite = np.isfinite(flat)
         values = np.where(finite, flat, 0.0)
         self.total[:, channels] = weights @ values.T
-        self.area[:, channels] = weights @ finite.T
+        complete = finite.all()
+        self.area[:, channels] = weights.sum(axis=1)[:, None] if complete else weights @ finite.T
         self.seen[...] |= finite.any(axis=0).reshape(self.region.shape)
         self.below[channels] = (values < 0).sum(axis=1)
         self.above[channels] = (values > 0).sum(axis=1)
@@ -179,7 +180,8 @@ def _groups(regions: list[Region], chunk_rows: int) -> Iterator[list[int]]:
         band = [i for i in seen if regions[i].rows.start < end]
         seen = seen[len(band) :]
         band.sort(key=lambda i: regions[i].columns.start)
-        group, stop = [], 0
+        group: list[int] = []
+        stop = 0
         for i in band:
             if group and regions[i].columns.start > stop:
                 yield group

@@ -5,12 +5,18 @@ import numpy as np
 import pytest
 from astropy.config.paths import set_temp_cache
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import QTable
 from astropy.utils.masked import Masked
 
 import stellarssl
 from stellarssl._utils.flags import flag_bit
-from stellarssl.exceptions import InputError, MissingInputError, OutputExistsError
+from stellarssl.exceptions import (
+    InputError,
+    MissingInputError,
+    OutputExistsError,
+    StellarSSLWarning,
+)
 from stellarssl.pipeline import analyze, compare, demo_files, estimate_mass, segment
 
 
@@ -181,3 +187,83 @@ def test_truth_beside_estimate(stars):
     table = compare(masses, stars)
     np.testing.assert_array_equal(table["true_mass"], stars["mass"][:2])
     np.testing.assert_array_equal(table["inside"], [True, False])
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """The demo cube without unit, beam, line and distance in its header."""
+    with fits.open(demo_files()[0]) as hdus:
+        hdu = fits.PrimaryHDU(hdus[0].data, hdus[0].header)
+    known = {"distance": "150 pc", "rest_value": hdu.header["RESTFRQ"] * u.Hz}
+    beam = hdu.header["BMAJ"] * u.deg
+    for card in ("BUNIT", "BMAJ", "BMIN", "BPA", "RESTFRQ", "DISTANCE"):
+        hdu.header.remove(card, ignore_missing=True)
+    hdu.writeto(tmp_path / "bare.fits")
+    return tmp_path / "bare.fits", {"unit": "K", "beam": beam, "tracer": "C18O", **known}
+
+
+def test_options_of_a_cube_are_those_of_its_maps(bare, stars, reference):
+    path, options = bare
+    maps = stellarssl.moment_maps(path, **options)
+    direct = estimate_mass(path, stars[:2], **options, **reference)
+    later = estimate_mass(maps, stars[:2], **reference)
+    np.testing.assert_array_equal(direct["gas_mass"].unmasked, later["gas_mass"].unmasked)
+    assert direct.meta["distance_pc"] == 150
+    segments = segment(path, n_classes=3, **options, **reference)
+    again = segment(maps, n_classes=3, **reference)
+    np.testing.assert_array_equal(segments.labels, again.labels)
+    analysis = analyze(path, stars[:2], n_classes=3, **options, **reference)
+    assert not analysis.refused
+    np.testing.assert_array_equal(analysis.segmentation.labels, again.labels)
+
+
+@pytest.mark.parametrize("function", [estimate_mass, segment, analyze])
+@pytest.mark.parametrize(
+    ("name", "value"), [("unit", "K"), ("beam", "1 arcmin"), ("tracer", "13CO"), ("n_threads", 1)]
+)
+def test_options_of_reading_come_too_late_for_maps(maps, reference, function, name, value):
+    with pytest.raises(InputError, match=f"{name}: applies to a cube, but these are maps"):
+        function(maps, **{name: value}, **reference)
+
+
+def test_a_flag_that_is_allowed_masks_no_mass(stars, reference):
+    options = {"max_recoverable_scale": "1 arcmin", **reference}
+    masked = estimate_mass(demo_files()[0], stars, **options)
+    assert np.all(masked["flags"] & flag_bit("missing_flux"))
+    assert masked["mass"].mask.all()
+    words = {word for row in masked["flag_words"] for word in row.split(",")}
+    shown = estimate_mass(demo_files()[0], stars, allow=sorted(words), **options)
+    assert not shown["mass"].mask.all()
+    np.testing.assert_array_equal(shown["flags"], masked["flags"])
+    for function in (estimate_mass, analyze):
+        with pytest.raises(InputError, match=r"allow: must be one of .*; got 'much'"):
+            function(demo_files()[0], stars, allow=["much"], **reference)
+        with pytest.raises(InputError, match="allow: must be a sequence of flag words"):
+            function(demo_files()[0], stars, allow="missing_flux", **reference)
+
+
+def test_library_and_encoder_from_files(maps, stars, reference, tmp_path):
+    reference["library"].write(tmp_path / "library.fits")
+    reference["encoder"].write(tmp_path / "encoder.safetensors")
+    files = {"library": tmp_path / "library.fits", "encoder": tmp_path / "encoder.safetensors"}
+    assert estimate_mass(maps, stars[:2], **files).meta["encoder"] == "random-0"
+    for function in (estimate_mass, segment, analyze):
+        with pytest.raises(InputError, match=r"library: .*got '.*none\.fits'"):
+            function(maps, library=tmp_path / "none.fits")
+        with pytest.raises(InputError, match=r"encoder: .*got '.*none\.safetensors'"):
+            function(maps, encoder=str(tmp_path / "none.safetensors"))
+        with pytest.raises(InputError, match="library: must be a ReferenceLibrary or a file"):
+            function(maps, library=3)
+        with pytest.raises(InputError, match="encoder: must be an Encoder, a shipped name or"):
+            function(maps, encoder=3)
+
+
+def test_without_a_known_line_everybody_gets_maps_and_a_warning(tmp_path, reference):
+    with fits.open(demo_files()[0]) as hdus:
+        hdu = fits.PrimaryHDU(hdus[0].data, hdus[0].header)
+    for frequency, argument in ((96.741e9, "tracer"), (93.1737637e9, "abundance")):
+        hdu.header["RESTFRQ"] = frequency
+        with pytest.warns(StellarSSLWarning, match=f"maps have no column: {argument}: "):
+            analysis = analyze(hdu, **reference)
+        assert analysis.maps.tracer is None
+        assert sorted(analysis.refused) == ["masses", "segments"]

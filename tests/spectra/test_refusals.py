@@ -32,7 +32,7 @@ def star(hdu, at_pixel):
         ({"half_width": "0 km/s"}, "half_width: must be finite and above zero"),
         ({"noise": "3 Jy"}, "noise"),
         ({"noise": "-3 K"}, "noise: must be finite and not negative"),
-        ({"noise": np.ones((3, 3)) * u.K}, r"one value or a map of shape \(71, 71\)"),
+        ({"noise": np.ones((3, 3)) * u.K}, r"one value or have shape \(71, 71\)"),
         ({"noise": np.full((71, 71), np.nan) * u.K}, "noise: must be finite"),
         ({"efficiency": 1.5}, "efficiency: must be above 0 and at most 1"),
         ({"ids": ["a", "a"]}, "ids: must be 2 different names"),
@@ -73,5 +73,7 @@ def test_arrays():
         spectra_from_arrays([tile], VELOCITY, "0.01 pc", center=np.zeros((2, 2)))
     with pytest.raises(InputError, match="pixel"):
         spectra_from_arrays([tile], VELOCITY, "1 arcsec")
-    with pytest.raises(InputError, match="noise"):
+    with pytest.raises(InputError, match="noise: must be finite and not negative"):
         spectra_from_arrays([tile], VELOCITY, "0.01 pc", noise="-1 K")
+    with pytest.raises(InputError, match=r"noise: must be one value or have shape \(1,\)"):
+        spectra_from_arrays([tile], VELOCITY, "0.01 pc", noise=[1, 2] * u.K)

@@ -316,6 +316,15 @@ def test_arrays_give_the_same_as_a_cube(cloud, at_pixel):
     assert got.skycoord is None
 
 
+def test_each_tile_has_its_own_noise(gaussian):
+    tiles = gaussian((96, 33, 33), peak=5.0, width=0.125) * np.ones((3, 1, 1, 1))
+    velocity = (np.arange(96) - 47.5) * 0.125 * u.km / u.s
+    got = spectra_from_arrays(tiles, velocity, "0.0078125 pc", noise=[0, 0.1, 0.2] * u.K)
+    errors = got.error[:, 0, 40].value
+    assert errors[0] == 0
+    assert errors[2] == pytest.approx(2 * errors[1])
+
+
 def test_the_simulated_tiles_go_through(simulations):
     """A few tiles of s8, decoded as the file says; the stars move little relative to their gas."""
     with fits.open(simulations / "s8_tiles.fits") as hdus:
