@@ -97,7 +97,7 @@ class Moments:
 Moments.track_times_faster_with_mask.unit = "times spectral-cube's speed"
 Moments.track_times_faster_mask_made.unit = "times spectral-cube's speed"
 Moments.track_share_of_the_noise.unit = "of the time with noise and mask made"
-Moments.track_over_reading_with_mask.unit = "times numpy.sum over the mapped file"
+Moments.track_over_reading_with_mask.unit = "times numpy.sum over the file"
 
 
 class Peers:

@@ -24,6 +24,7 @@ from stellarssl._utils.stages import (
 )
 from stellarssl.cubes import (
     Cube,
+    ReadOptions,
     preflight,
     read_cube,
 )
@@ -43,6 +44,7 @@ from stellarssl.masses import (
 )
 from stellarssl.moments import (
     MomentMaps,
+    MomentOptions,
     moment_maps,
     moment_plan,
     source_footprint,
@@ -89,8 +91,10 @@ __all__ = [
     "EncoderSpec",
     "MassEstimator",
     "MomentMaps",
+    "MomentOptions",
     "Observation",
     "PCASegmenter",
+    "ReadOptions",
     "ReferenceLibrary",
     "Segmentation",
     "SourceSpectra",

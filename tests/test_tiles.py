@@ -630,7 +630,7 @@ def test_no_distance_no_tiles():
         ({"distance": [140, 150, 160] * u.pc}, "distance: must be one value, or one for each of 2"),
         ({"width": 0.5}, "width: must be a quantity"),
         ({"n_pixels": 63}, "n_pixels: must be an even number"),
-        ({"step": 0.1 * u.pc}, "step: is the spacing of a grid"),
+        ({"step": 0.1 * u.pc}, "step: cannot be combined with positions"),
         ({"position_error": 3 * u.s}, "position_error: must be a quantity"),
         ({"position_error": -3 * u.arcsec}, "position_error: must be finite and not negative"),
         ({"ids": ["a"]}, "ids: must be 2 different names"),
@@ -654,7 +654,7 @@ def test_bad_positions_are_named():
 
 
 def test_a_grid_beyond_reason_is_refused():
-    with pytest.raises(InputError, match=r"distance: puts .* tile pixels on the map"):
+    with pytest.raises(InputError, match=r"distance: gives a grid of .*; crop the map"):
         tile_grid(flat_maps(pixel=1.0, distance=1e5 * u.pc))
 
 

@@ -14,6 +14,10 @@ from stellarssl.exceptions import ChangedInputError
 __all__ = ["FileArray", "ScaledArray", "Scaling", "Stamp"]
 
 
+_GAP = 4096
+"""Numbers between two lines that are read and left out, as that is faster than to skip them."""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """Size and time of change of a file, or of the files in a directory.
@@ -171,26 +175,28 @@ class FileArray:
     ) -> np.ndarray:
         """Read indices along three axes, each given with its step in bytes."""
         (planes, plane_step), (lines, line_step), (items, item_step) = slow, middle, fast
-        first = min(items, default=0)
-        apart = item_step // self._stored.itemsize
-        length = (max(items, default=0) - first) * apart + 1
+        first, last = min(items, default=0), max(items, default=0)
+        apart, width = item_step // self._stored.itemsize, line_step // self._stored.itemsize
+        length = (last - first) * apart + 1
         values = np.empty((len(planes), len(lines), length), self.dtype)
         if not (values.size and items):
             return values[:, :, : len(items)]
-        stored = values[0] if self._scaling is None else np.empty(values.shape[1:], self._stored)
-        joined = lines.step == 1 and length * self._stored.itemsize == line_step
+        joined = lines.step == 1 and 0 <= width - length <= _GAP
+        buffer = np.empty((len(lines), width if joined else length), self._stored)
         with self._open() as file:
             for plane, out in zip(planes, values, strict=True):
-                if self._scaling is None:
-                    stored = out
                 at = self._start + plane * plane_step + first * item_step
+                is_final = self._scaling is None and buffer.shape == out.shape
+                numbers = out if is_final else buffer
                 if joined:
-                    self._fill(file, at + lines[0] * line_step, stored)
+                    whole = numbers.reshape(-1)[: (len(lines) - 1) * width + length]
+                    self._fill(file, at + lines[0] * line_step, whole)
                 else:
-                    for line, numbers in zip(lines, stored, strict=True):
-                        self._fill(file, at + line * line_step, numbers)
-                if self._scaling is not None:
-                    out[:] = self._scaling.apply(stored)
+                    for line, part in zip(lines, numbers, strict=True):
+                        self._fill(file, at + line * line_step, part)
+                if not is_final:
+                    part = numbers[:, :length]
+                    out[:] = part if self._scaling is None else self._scaling.apply(part)
         return values[:, :, :: items.step * apart]
 
     def _open(self) -> FileIO:
@@ -205,7 +211,7 @@ class FileArray:
         file.seek(first)
         n_read = file.readinto(numbers)
         while n_read < numbers.nbytes:  # the system reads 2 GB at once
-            more = file.readinto(numbers.reshape(-1).view(np.uint8)[n_read:])
+            more = file.readinto(numbers.view(np.uint8)[n_read:])
             if not more:
                 self._stamp.check()
                 raise ChangedInputError("cube", "ends too early", str(self._stamp.path))

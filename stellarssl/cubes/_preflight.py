@@ -49,7 +49,7 @@ def preflight(
     Returns
     -------
     report : str
-        Lines of text. The noise is from at most some 10^6 values.
+        Lines of text. The noise is from at most some 3 x 10^5 values.
 
     Raises
     ------

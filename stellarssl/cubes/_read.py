@@ -325,12 +325,12 @@ def _distance(
 def _doubts(source: Source, velocity: np.ndarray, factor: np.ndarray) -> list[StellarSSLWarning]:
     """Return what looks wrong in velocities and values."""
     doubts = []
-    # What dask would have to work out first may be anything; it is left to the pass over the cube.
+    # values that dask would have to compute first are left to the pass over the cube
     sample = np.empty(0) if hasattr(source.data, "dask") else sample_values(source.data)
     finite = np.isfinite(sample)
     if sample.size == np.prod(source.data.shape) and not finite.any():
         raise InputError("cube", "must hold finite values; all are NaN", source.name)
-    peak = np.abs(sample[finite], dtype=np.float64).max(initial=0) * factor[len(factor) // 2]
+    peak = np.max(np.abs(sample), where=finite, initial=0) * factor[len(factor) // 2]
     if peak > _BRIGHT:
         text = f"values reach {peak:.3g} K: is the unit right?"
         doubts.append(StellarSSLWarning(text, ["unit"]))

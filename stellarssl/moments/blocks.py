@@ -28,6 +28,9 @@ __all__ = [
 _BLOCK = 1 << 21
 """Voxels of a block where memory allows more: a few to each thread even for a small cube."""
 
+_LARGEST = 1 << 24
+"""Most voxels of a block, so that memory does not grow with the number of channels."""
+
 _GAP = 1024
 """Unwanted pixels of a row that are skipped; fewer are read, as it is quicker."""
 
@@ -239,6 +242,7 @@ def make_plan(
 
 def _block_shape(pixels: int, n_v: int, n_y: int, n_x: int, margin: int) -> tuple[int, int]:
     """Return rows and columns of a block that holds some pixels, margins included."""
+    pixels = min(pixels, max(_LARGEST // n_v, (8 * margin + 1) ** 2))
     rows = min(pixels // n_x, max(_BLOCK // (n_v * n_x), 16 * margin, 1) + 2 * margin, n_y)
     if rows >= min(6 * margin + 1, n_y):
         if rows == n_y:

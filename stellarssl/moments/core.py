@@ -145,8 +145,9 @@ def _measure(
             )
         else:
             signal, peak = read_part(mask, channels, block.rows, block.columns), np.nan
-        data, sigma = (np.ascontiguousarray(each[:, rows]) for each in (data, sigma))
-        found, covered = moment_images(data, signal, sigma, factors, axis, noise.kappa)
+        found, covered = moment_images(
+            data, signal, sigma, factors, axis, noise.kappa, top=rows.start
+        )
         here = block.rows, block.columns
         images[(slice(None), *here)] = found[..., columns]
         seen[here] = covered[:, columns]

@@ -21,14 +21,16 @@ def moment_images(
     factors: tuple[np.ndarray, np.ndarray],
     axis: tuple[np.ndarray, float, float],
     kappa: float,
+    *,
+    top: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the moments of a block and their errors.
 
     Parameters
     ----------
     data : ndarray of float32, shape (v, y, x)
-        Values.
-    mask : ndarray of uint8, shape (v, y, x)
+        Values, perhaps with more rows above and below than those that are wanted.
+    mask : ndarray of uint8, shape (v, rows, x)
         Zero where a value is left out.
     sigma : ndarray of float32, shape (1 or v, y, x)
         Noise of the values.
@@ -39,50 +41,56 @@ def moment_images(
         width of a channel, which is negative if velocities descend [km/s].
     kappa : float
         Variance of a sum over channels relative to that of independent channels.
+    top : int, optional
+        Row of the values that is the first of the mask.
 
     Returns
     -------
-    images : ndarray of float32, shape (9, y, x)
+    images : ndarray of float32, shape (9, rows, x)
         `IMAGES` in K and km/s, NaN where the mask is empty; then the noise of a channel.
-    covered : ndarray of bool, shape (y, x)
+    covered : ndarray of bool, shape (rows, x)
         Whether there is a finite value in some channel, and the noise is known.
     """
-    n_channels, n_y, n_x = data.shape
-    data, mask = data.reshape(n_channels, -1), mask.reshape(n_channels, -1)
-    mask = np.pad(mask, ((0, 0), (0, -n_y * n_x % 8))) if n_y * n_x % 8 else mask
+    n_channels, n_y, n_x = mask.shape
+    n_pixels, first = n_y * n_x, top * n_x
+    lines = data.reshape(n_channels, -1)
+    mask = mask.reshape(n_channels, -1)
+    mask = np.pad(mask, ((0, 0), (0, -n_pixels % 8))) if n_pixels % 8 else mask
     images = np.empty((len(IMAGES) + 1, n_y, n_x), np.float32)
     flat = images.reshape(len(images), -1)
-    covered = np.empty(n_y * n_x, bool)
-    _mark_covered(data, covered)
-    _moments(data, mask, sigma.reshape(len(sigma), -1), factors, axis, kappa, flat)
-    noise = sigma * factors[1][: len(sigma), None, None]
+    covered = np.empty(n_pixels, bool)
+    _mark_covered(lines, first, covered)
+    _moments(lines, mask, sigma.reshape(len(sigma), -1), first, factors, axis, kappa, flat)
+    noise = sigma[:, top : top + n_y] * factors[1][: len(sigma), None, None]
     images[-1] = noise[0] if len(noise) == 1 else np.sqrt(np.mean(noise**2, axis=0))
     return images, covered.reshape(n_y, n_x) & np.isfinite(images[-1])
 
 
 @compiled
-def _mark_covered(data, seen):  # noqa: ANN001
+def _mark_covered(data, first, seen):  # noqa: ANN001
     """Mark the pixels that have a finite value in some channel.
 
     Parameters
     ----------
     data : ndarray of float32, shape (v, p)
         Values.
-    seen : ndarray of bool, shape (p,)
+    first : int
+        Pixel of the values that is the first wanted one.
+    seen : ndarray of bool, shape (q,)
         Set to whether a pixel has a finite value.
     """
     seen[:] = False
     for v in range(data.shape[0]):
         n_seen = 0
         for p in range(seen.size):
-            seen[p] |= abs(data[v, p]) < INFINITY
+            seen[p] |= abs(data[v, first + p]) < INFINITY
             n_seen += seen[p]
         if n_seen == seen.size:
             break
 
 
 @compiled
-def _moments(data, mask, sigma, factors, axis, kappa, out):  # noqa: ANN001
+def _moments(data, mask, sigma, first, factors, axis, kappa, out):  # noqa: ANN001
     """Set moments and errors; arrays are those of `moment_images` with the pixels in one line.
 
     Sums of T and of the squared noise are taken times powers of the velocity from the first channel
@@ -91,11 +99,13 @@ def _moments(data, mask, sigma, factors, axis, kappa, out):  # noqa: ANN001
     Parameters
     ----------
     mask : ndarray of uint8, shape (v, q)
-        With q the number of pixels, padded to a multiple of eight.
-    out : ndarray of float32, shape (9, p)
+        With q the number of wanted pixels, padded to a multiple of eight.
+    first : int
+        Pixel of the values that is the first wanted one.
+    out : ndarray of float32, shape (9, number of wanted pixels)
         The first eight rows are set.
     """
-    n_channels, n_pixels = data.shape
+    n_channels, n_pixels = data.shape[0], out.shape[1]
     eights = mask.view(np.uint64)
     for start in range(0, n_pixels, _BATCH):
         stop = min(start + _BATCH, n_pixels)
@@ -106,9 +116,9 @@ def _moments(data, mask, sigma, factors, axis, kappa, out):  # noqa: ANN001
                 if eights[v, eight] == 0:
                     continue
                 for p in range(8 * eight, 8 * eight + 8):
-                    if mask[v, p] != 0 and abs(data[v, p]) < INFINITY:
-                        value = np.float64(data[v, p]) * factors[0][v]
-                        error = np.float64(noise[p]) * factors[1][v]
+                    if mask[v, p] != 0 and abs(data[v, first + p]) < INFINITY:
+                        value = np.float64(data[v, first + p]) * factors[0][v]
+                        error = np.float64(noise[first + p]) * factors[1][v]
                         _add(value, error, axis[0][v], sums[p - start])
         for p in range(start, stop):
             _finish(sums[p - start], axis[1], axis[2], kappa, out[:, p])

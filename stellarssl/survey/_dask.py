@@ -113,7 +113,7 @@ def _client(parallel: object) -> AbstractContextManager[Client]:
 
 @contextmanager
 def _started(n_processes: int) -> Iterator[Client]:
-    # the blocks' memory is bounded, and pages of a memory map count as a worker's own
+    # the option memory_limit bounds the memory of a task, which dask does not know
     with (
         LocalCluster(
             n_workers=n_processes,

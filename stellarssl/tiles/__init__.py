@@ -1,4 +1,4 @@
-"""Tiles of one physical size, cut from moment maps in the quantities that may be averaged."""
+"""Tiles of one physical size, cut from moment maps, and their statistics."""
 
 from stellarssl.tiles.cut import make_tiles
 from stellarssl.tiles.grid import GridMaps, tile_grid

@@ -1,4 +1,4 @@
-"""The quantities of a map that may be averaged, and the way back from their means."""
+"""Conversion between moment maps and the quantities that may be averaged."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from stellarssl.moments import MomentMaps
 __all__ = ["Fields", "Sampled", "physical_maps", "summable_fields"]
 
 COLUMN_FLOOR = 1e18
-"""cm^-2: no column is below it, since noise-free maps have a detection limit of zero."""
+"""cm^-2: lower limit of columns, because noise-free maps have a detection limit of zero."""
 
 _CM2, _KMS = u.cm**-2, u.km / u.s
 _K_KMS = u.K * _KMS
@@ -19,18 +19,18 @@ _K_KMS = u.K * _KMS
 
 @dataclass(frozen=True)
 class Fields:
-    """A map in quantities that may be averaged, worked out where they are asked for.
+    """A map in quantities that may be averaged, computed block by block.
 
     Attributes
     ----------
     maps : `~stellarssl.moments.MomentMaps`
-        The map.
+        Moment maps with a tracer.
     v_reference : float
-        km/s; v is relative to it, lest squares drown the dispersion.
+        Velocity subtracted from v, km/s, so that squares do not lose the dispersion to rounding.
     sigma_instrument : float
-        km/s.
+        Velocity resolution of the data, as a dispersion, km/s.
     limit : float
-        cm^-2: the median detection limit, for what lies off the map.
+        Median detection limit of the column, cm^-2, used off the map.
     """
 
     maps: MomentMaps
@@ -39,12 +39,12 @@ class Fields:
     limit: float
 
     def block(self, y: range, x: range) -> np.ndarray:
-        """Work out part of a map; all of it would take 56 bytes a pixel.
+        """Compute part of the map; all of it would take 56 bytes per pixel.
 
         Parameters
         ----------
         y, x : range
-            Rows and columns, which may lie beyond the map: there is zero.
+            Rows and columns, which may lie beyond the map; values there are zero.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Maps on other pixels; see `physical_maps`.
+    """Maps resampled to other pixels; see `physical_maps`.
 
     Attributes
     ----------
@@ -101,11 +101,11 @@ class Sampled:
     detected, covered : `~numpy.ndarray`
         Boolean, shape (n, h, w).
     coverage : `~numpy.ndarray`
-        Shape (n,): the share of the area that was observed.
+        Shape (n,): fraction of the area that was observed.
     snr : `~numpy.ndarray`
         Shape (n, h, w): column over its error, zero where undetected, inf where noise-free.
     v_los : `~numpy.ndarray`
-        Shape (n,), km/s: what was taken off; NaN where nothing is detected.
+        Shape (n,), km/s: velocity that was subtracted; NaN where nothing is detected.
     """
 
     maps: np.ndarray
@@ -122,12 +122,12 @@ def summable_fields(maps: MomentMaps) -> Fields:
     Parameters
     ----------
     maps : `~stellarssl.moments.MomentMaps`
-        With a tracer.
+        Moment maps with a tracer.
 
     Returns
     -------
     fields : Fields
-        Whose ``block`` is for `~stellarssl.tiles._sampling.sample_tiles`.
+        Its method ``block`` is the input of `~stellarssl.tiles._sampling.sample_tiles`.
 
     Raises
     ------
@@ -170,11 +170,11 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
     Parameters
     ----------
     sampled : `~numpy.ndarray`
-        Shape (7, n, h, w), means of what ``fields.block`` gives.
+        Shape (7, n, h, w): means of the values that ``fields.block`` returns.
     fields : Fields
-        What was sampled.
+        The map that was sampled.
     v_los : float, optional
-        km/s; what velocities are relative to. By default each tile's column-weighted mean.
+        Velocity to subtract, km/s. By default the column-weighted mean of each tile.
 
     Returns
     -------

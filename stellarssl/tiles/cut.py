@@ -1,4 +1,4 @@
-"""Tiles cut from a map about given positions, or on an overlapping grid."""
+"""Cutting of tiles from a map, around given positions or on an overlapping grid."""
 
 from collections.abc import Sequence
 
@@ -34,41 +34,41 @@ def make_tiles(
     """Cut tiles of one physical width from a map.
 
     A tile pixel holds the mean of N_H, N_H v and N_H (v^2 + sigma^2) over its area, turned back
-    into column, velocity and dispersion: flux is kept, and velocities that the tile does not
-    resolve show up as dispersion. Between its pixel centers the map is taken as bilinear.
+    into column, velocity and dispersion: flux is conserved, and velocity differences that the tile
+    does not resolve become dispersion. The map is interpolated linearly between pixel centers.
 
     Parameters
     ----------
     maps : `~stellarssl.moments.MomentMaps`
-        With a tracer.
+        Moment maps with a tracer.
     positions : `~astropy.coordinates.SkyCoord`, optional
-        The centers, in any frame. Off the map, a tile has coverage zero. By default a grid over
-        the map, ``step`` apart.
+        Centers of the tiles, in any frame. A tile off the map has zero coverage. By default a grid
+        of positions over the map.
     distance : `~astropy.units.Quantity` or str, optional
-        One, or one per position; by default that of the maps.
+        Distance of all sources, or one value per position; by default that of the maps.
     width : `~astropy.units.Quantity` or str, optional
-        The tile's side, a length.
+        Side of a tile, a length.
     n_pixels : int, optional
-        Pixels along a side, even.
+        Number of pixels along a side, even.
     step : `~astropy.units.Quantity` or str, optional
-        Between the centers of the grid, a length; by default half the width. Only without
-        ``positions``.
+        Spacing of the grid of positions, a length; by default half the width. Cannot be combined
+        with ``positions``.
     position_error : `~astropy.units.Quantity` or str, optional
-        How far the source may be from its position, an angle or a length; one, or one per position.
+        Uncertainty of the positions, an angle or a length; one value, or one per position.
     ids : sequence of str, optional
-        What the tiles are called; by default they are numbered from 1.
+        Names of the tiles; by default they are numbered from 1.
 
     Returns
     -------
     tiles : TileSet
-        A tile per position, in their order.
+        One tile per position, in the same order.
 
     Raises
     ------
     MissingInputError
-        If there is no tracer or no distance.
+        If the maps have no tracer, or no distance is known.
     InputError
-        If an argument breaks a rule.
+        If an argument is invalid.
     """
     if n_pixels < 2 or n_pixels % 2:
         raise InputError("n_pixels", "must be an even number, at least 2", n_pixels)
@@ -77,7 +77,7 @@ def make_tiles(
     if positions is None:
         positions = _grid_positions(maps, distance, step, width)
     elif step is not None:
-        raise InputError("step", "is the spacing of a grid, and goes without positions", step)
+        raise InputError("step", "cannot be combined with positions", step)
     positions = _checked_positions(positions)
     n = len(positions)
     distance = _one_each("distance", distance, n)
@@ -102,7 +102,7 @@ def make_tiles(
 
 
 def _checked_positions(positions: SkyCoord) -> SkyCoord:
-    """Give positions as one-dimensional ICRS directions."""
+    """Return positions as a one-dimensional array of ICRS coordinates."""
     if not isinstance(positions, SkyCoord):
         raise InputError("positions", "must be a SkyCoord", type(positions).__name__)
     icrs = positions.icrs
@@ -113,14 +113,14 @@ def _checked_positions(positions: SkyCoord) -> SkyCoord:
 
 
 def _one_each(name: str, value: u.Quantity, n: int) -> u.Quantity:
-    """Spread a value over n tiles, or check that there are n."""
+    """Return one value per tile: broadcast a single value, or check the number of values."""
     if value.shape not in ((), (1,), (n,)):
         raise InputError(name, f"must be one value, or one for each of {n} positions", value.shape)
     return u.Quantity(np.broadcast_to(value.value, n).copy(), value.unit)
 
 
 def _as_length(error: u.Quantity | str | None, distance: u.Quantity) -> u.Quantity:
-    """Turn the error of a position, an angle or a length, into pc."""
+    """Convert a position error, an angle or a length, to pc."""
     if error is None:
         return u.Quantity(0.0, u.pc)
     try:
@@ -137,7 +137,7 @@ def _as_length(error: u.Quantity | str | None, distance: u.Quantity) -> u.Quanti
 def _grid_positions(
     maps: MomentMaps, distance: u.Quantity, step: u.Quantity | str | None, width: u.Quantity
 ) -> SkyCoord:
-    """Lay a north-up grid of positions over the observed part of the map."""
+    """Return a north-up grid of positions over the observed part of the map."""
     distance = as_distance(distance, None, one_value="for a grid of tiles")
     step = width / 2 if step is None else as_quantity("step", step, u.pc)
     angle = (step / distance).to_value(u.dimensionless_unscaled) * u.rad
@@ -153,12 +153,12 @@ def _grid_positions(
 def _sample(
     maps: MomentMaps, positions: SkyCoord, pixel: np.ndarray, n_pixels: int
 ) -> dict[str, np.ndarray]:
-    """Cut tiles whose pixels are ``pixel`` radians wide; give the measured fields of a TileSet."""
+    """Cut tiles whose pixels are ``pixel`` radians wide; return the fields of a TileSet."""
     fields = summable_fields(maps)
     center, east, north = _axes(positions)
 
     def directions(tiles: np.ndarray, t: np.ndarray) -> SkyCoord:
-        """Gnomonic projection about each tile's own center, inverted."""
+        """Invert the gnomonic projection about the center of each tile."""
         offset = pixel[tiles, None] * t
         xyz = (
             center[:, tiles, None, None]
@@ -189,7 +189,7 @@ def _sample(
 
 
 def _axes(positions: SkyCoord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give unit vectors (3, n) to the positions, and east and north of them."""
+    """Return unit vectors (3, n) towards the positions, and towards east and north there."""
     ra, dec = positions.ra.rad, positions.dec.rad
     zero = np.zeros_like(ra)
     center = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])

@@ -1,4 +1,4 @@
-"""A whole map on the pixels of the tiles, north up."""
+"""Resampling of a whole map to tile pixels, north up."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ _MAX_PIXELS = 8192**2
 
 @dataclass(frozen=True)
 class GridMaps:
-    """A map on tile pixels; any 64 x 64 of them are like a tile.
+    """A map on tile pixels; any cut-out of 64 x 64 pixels corresponds to a tile.
 
     Attributes
     ----------
@@ -34,15 +34,15 @@ class GridMaps:
         Float32, shape (3, ny, nx), finite: log10 N_H [cm^-2], v_los relative to ``v_los``,
         sigma_v [km/s], filled where nothing is detected as in `TileSet`.
     detected, covered : `~numpy.ndarray`
-        Boolean, shape (ny, nx): where gas is detected; where the map reaches.
+        Boolean, shape (ny, nx): pixels with detected gas; pixels that the map covers.
     snr : `~numpy.ndarray`
         Float32, shape (ny, nx): column over its error, zero where undetected, inf if noise-free.
     wcs : `~astropy.wcs.WCS`
-        North up, TAN, ICRS.
+        Coordinates of the pixels: north up, TAN, ICRS.
     v_los : `~astropy.units.Quantity`
-        km/s: the map's column-weighted mean, which was taken off; NaN where nothing is detected.
+        Column-weighted mean of the map, which was subtracted, km/s; NaN if nothing is detected.
     pixel : `~astropy.units.Quantity`
-        The side of a pixel: a length, or the map's own angle where there is no distance.
+        Side of a pixel: a length, or the angle of the map's own pixels without a distance.
     """
 
     maps: np.ndarray
@@ -55,26 +55,26 @@ class GridMaps:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Number of rows and columns."""
         return self.detected.shape
 
 
 def north_up_grid(maps: MomentMaps, pixel: u.Quantity) -> tuple[WCS, tuple[int, int]]:
-    """Describe the north-up grid that just holds a map.
+    """Compute the smallest north-up grid that contains a map.
 
     Parameters
     ----------
     maps : `~stellarssl.moments.MomentMaps`
-        What it shall hold.
+        Maps that the grid contains.
     pixel : `~astropy.units.Quantity`
-        The side of a pixel, an angle.
+        Side of a pixel, an angle.
 
     Returns
     -------
     wcs : `~astropy.wcs.WCS`
         Gnomonic (TAN), ICRS.
     shape : tuple of int
-        Rows and columns.
+        Number of rows and columns.
     """
     return find_optimal_celestial_wcs(
         [(maps.shape, maps.wcs)], frame="icrs", projection="TAN", resolution=pixel
@@ -88,28 +88,29 @@ def tile_grid(
     distance: u.Quantity | str | None = None,
     pixel: u.Quantity | str = TILE_PIXEL,
 ) -> GridMaps:
-    """Put a whole map on tile pixels, once.
+    """Resample a whole map to tile pixels.
 
-    Averaged, smoothed and filled as `make_tiles` does.
+    Values are averaged and filled as in `make_tiles`.
 
     Parameters
     ----------
     maps : `~stellarssl.moments.MomentMaps`
-        With a tracer.
+        Moment maps with a tracer.
     distance : `~astropy.units.Quantity` or str, optional
-        By default that of the maps. Without either, pixels are as large as the map's own.
+        Distance of the cloud; by default that of the maps. Without either, pixels are as large as
+        those of the map.
     pixel : `~astropy.units.Quantity` or str, optional
-        The side of a pixel, a length.
+        Side of a pixel, a length.
 
     Returns
     -------
     grid : GridMaps
-        North up, holding all of the map.
+        The map on a north-up grid that contains all of it.
 
     Raises
     ------
     MissingInputError
-        If there is no tracer.
+        If the maps have no tracer.
     InputError
         If the grid would have more than 8192 x 8192 pixels.
     """
@@ -126,7 +127,7 @@ def tile_grid(
     if n_pixels > _MAX_PIXELS:
         raise InputError(
             "distance",
-            f"puts {n_pixels:.2g} tile pixels on the map, more than {_MAX_PIXELS:.2g}; cut the map",
+            f"gives a grid of {n_pixels:.2g} tile pixels (limit {_MAX_PIXELS:.2g}); crop the map",
             str(distance),
         )
     wcs, shape = north_up_grid(maps, side)
@@ -134,7 +135,7 @@ def tile_grid(
 
 
 def _mean_velocity(fields: Fields) -> float:
-    """Give the map's column-weighted mean velocity; NaN where nothing is detected."""
+    """Compute the column-weighted mean velocity of the map; NaN if nothing is detected."""
     shape = fields.maps.shape
     column, momentum = sum(
         fields.block(range(band.start, band.stop), range(shape[1]))[..., 2:4].sum(axis=(0, 1))

@@ -1,4 +1,4 @@
-"""Where the column peaks: candidates for embedded stars where no catalog is at hand."""
+"""Peaks of the column: candidates for embedded stars where there is no catalog."""
 
 import warnings
 
@@ -36,33 +36,33 @@ def peak_pixels(
 ) -> np.ndarray:
     """Find the peaks of a column map on tile pixels.
 
-    The map is smoothed to 3 pixels. A peak is the highest of its eight neighbors and stands out
-    of its surroundings, the map smoothed to 25.6 pixels (0.2 pc, or twice ``min_separation`` if
-    that is more), by 20 % of them and by ``min_snr`` errors. Of two that are closer than
+    The map is smoothed to 3 pixels. A peak is higher than its eight neighbors, and exceeds its
+    surroundings by 20 % and by ``min_snr`` errors. The surroundings are the map smoothed to 25.6
+    pixels (0.2 pc), or to twice ``min_separation`` if that is more. Of two peaks closer than
     ``min_separation`` the higher is kept.
 
     Parameters
     ----------
     column : `~numpy.ndarray`
-        Shape (ny, nx), linear, finite.
+        Linear column, shape (ny, nx), finite.
     min_separation : float
-        Pixels.
+        Smallest distance between two peaks, in pixels.
     error : `~numpy.ndarray` or float, optional
-        One standard deviation of ``column``.
+        Standard deviation of ``column``.
     min_snr : float, optional
-        The least contrast, in errors.
+        Smallest contrast of a peak, in errors.
     covered : `~numpy.ndarray`, optional
-        Boolean, shape (ny, nx): where the column is known. What is not counts for nothing in the
-        smoothing, and within 6 pixels of it there is no peak.
+        Boolean, shape (ny, nx): pixels where the column is known. Other pixels are ignored in the
+        smoothing, and no peak lies within 6 pixels of one.
     n_max : int, optional
-        How many are given, highest first; by default all.
+        Largest number of peaks, highest first; by default all.
     periodic : bool, optional
-        Whether opposite edges meet, as those of a simulated box do.
+        Whether the map is periodic, as a simulated box is.
 
     Returns
     -------
     peaks : `~numpy.ndarray`
-        Int, shape (n, 2): x, y of the peaks, highest smoothed column first.
+        Integer pixel positions (x, y), shape (n, 2), highest smoothed column first.
     """
     mode = "wrap" if periodic else "constant"
     known = np.ones(column.shape) if covered is None else covered.astype(np.float64)
@@ -104,35 +104,35 @@ def column_peaks(
 ) -> SkyCoord:
     """Find candidates for embedded stars: the peaks of the hydrogen column.
 
-    The map is put on tile pixels and searched by `peak_pixels`, as the library's maps are when
-    they are cut at peaks. In the simulated boxes, seen without noise and with a beam of 6 pixels,
+    The map is resampled to tile pixels and searched by `peak_pixels`, like the maps of the library
+    where it has tiles at peaks. In the simulated boxes, without noise and with a beam of 6 pixels,
     half of the stars lie within 2.8 pixels of a peak and 93 % within 12, and one peak in six has a
     star within 6. Most peaks are starless.
 
     Parameters
     ----------
     maps : `~stellarssl.moments.MomentMaps`
-        With a tracer.
+        Moment maps with a tracer.
     distance : `~astropy.units.Quantity` or str, optional
-        By default that of the maps.
+        Distance of the cloud; by default that of the maps.
     min_separation : `~astropy.units.Quantity` or str, optional
-        Of two closer peaks the higher is kept; a beam, where that is wider.
+        Smallest distance between two peaks, a length; the beam, if that is wider.
     min_snr : float, optional
-        The least contrast of a peak with its surroundings, over the error of the column.
+        Smallest contrast of a peak with its surroundings, in errors of the column.
     n_max : int, optional
-        How many are given; by default all.
+        Largest number of peaks; by default all.
 
     Returns
     -------
     peaks : `~astropy.coordinates.SkyCoord`
-        ICRS, highest column first; may be empty.
+        Positions of the peaks, ICRS, highest column first; may be empty.
 
     Raises
     ------
     MissingInputError
-        If there is no tracer or no distance.
+        If the maps have no tracer, or no distance is known.
     InputError
-        If an argument breaks a rule.
+        If an argument is invalid.
     """
     distance = as_distance(distance, maps.distance, one_value="to look for peaks")
     separation = as_quantity("min_separation", min_separation, u.pc)

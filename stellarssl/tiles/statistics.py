@@ -1,4 +1,4 @@
-"""What a person would measure on a tile: the hand-made numbers that any encoder must beat."""
+"""Summary statistics of tiles in circular apertures."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,14 +19,14 @@ _NAMES = (*(f"{name}_{radius}" for radius in APERTURES for name in _QUANTITIES),
 
 @dataclass(frozen=True)
 class TileStatistics:
-    """Hand-made numbers of many tiles.
+    """Statistics of many tiles, with their names.
 
     Attributes
     ----------
     names : tuple of str
-        What each column of ``array`` is; see `tile_statistics`.
+        Name of each column of ``array``.
     array : `~numpy.ndarray`
-        Float32, shape (n_tiles, n_scalars), finite.
+        Float32, shape (n_tiles, n_statistics). Finite, except for rings that are not covered.
     """
 
     names: tuple[str, ...]
@@ -38,7 +38,7 @@ class TileStatistics:
 
 @lru_cache(maxsize=8)
 def _apertures(n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give each aperture's pixels (n_apertures, n_pixels**2) and the offsets (2, n_pixels**2)."""
+    """Return the pixels in each aperture (n_apertures, n_pixels**2) and all offsets (2, ...)."""
     axis = np.arange(n_pixels) - (n_pixels - 1) / 2
     y, x = (a.ravel() for a in np.meshgrid(axis, axis, indexing="ij"))
     inside = np.hypot(x, y) <= np.array(APERTURES)[:, None] * n_pixels / TILE_PIXELS
@@ -46,7 +46,7 @@ def _apertures(n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gradient(weight: np.ndarray, v: np.ndarray, xy: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Fit a plane to ``v`` by weighted least squares, in each aperture; give its slope's length."""
+    """Fit a plane to ``v`` by weighted least squares in each aperture; return its gradient."""
     total = weight @ inside.T
     mean = {
         key: ((weight * value) @ inside.T) / total
@@ -65,7 +65,7 @@ def _gradient(weight: np.ndarray, v: np.ndarray, xy: np.ndarray, inside: np.ndar
         mean[a + b] - mean[a] * mean[b] for a, b in ("xx", "yy", "xy", "xv", "yv")
     )
     determinant = xx * yy - xy_**2
-    # all weight on one line or pixel: the plane is not determined, and no gradient is seen
+    # all weight on one line or pixel: the plane is not determined, and the gradient is set to zero
     singular = determinant <= 1e-6 * (xx + yy) ** 2
     determinant = np.where(singular, 1.0, determinant)
     slope = np.hypot(xv * yy - yv * xy_, yv * xx - xv * xy_) / determinant
@@ -75,7 +75,7 @@ def _gradient(weight: np.ndarray, v: np.ndarray, xy: np.ndarray, inside: np.ndar
 def tile_statistics(
     maps: np.ndarray, detected: np.ndarray | None = None
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Measure the hand-made numbers of tiles.
+    """Measure 22 summary statistics of tiles.
 
     In circles of 2, 4, 8, 16 and 32 pixels about the center (of a tile of 64 pixels; in proportion
     for others): ``column_R``, log10 of the mean column; ``dispersion_R``, the column-weighted root
@@ -120,7 +120,7 @@ def tile_statistics(
     if maps.ndim != 4 or maps.shape[1] != 3 or maps.shape[2] != maps.shape[3]:
         raise InputError("maps", "must have shape (n, 3, n_pixels, n_pixels)", maps.shape)
     if not np.isfinite(maps).all():
-        raise InputError("maps", "must be finite; fill what is not detected with the limit")
+        raise InputError("maps", "must be finite; fill undetected pixels with the detection limit")
     if detected is None:
         detected = np.ones((len(maps), *maps.shape[2:]), dtype=bool)
     array = np.empty((len(maps), len(_NAMES)), dtype=np.float32)
@@ -131,7 +131,7 @@ def tile_statistics(
 
 
 def _measure(maps: np.ndarray, detected: np.ndarray) -> np.ndarray:
-    """Measure a batch; arguments as of `tile_statistics`."""
+    """Measure a batch of tiles; arguments as in `tile_statistics`."""
     inside, xy = _apertures(maps.shape[-1])
     log_column, v, sigma = maps.reshape(len(maps), 3, -1).swapaxes(0, 1)
     column = 10.0**log_column

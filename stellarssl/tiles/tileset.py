@@ -1,4 +1,4 @@
-"""Tiles of the sky, and what is known of each."""
+"""Sets of tiles, with their gas masses and dynamical masses."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -17,16 +17,17 @@ _MEAN_MASS_PER_H = 1.4 * constants.m_p  # helium is a tenth of the hydrogen by n
 
 
 def tile_wcs(center: SkyCoord, pixel: u.Quantity, n_pixels: int) -> WCS:
-    """Describe a north-up grid about a position.
+    """Construct the coordinates of a north-up grid about a position.
 
     Parameters
     ----------
     center : `~astropy.coordinates.SkyCoord`
-        Scalar. With an even ``n_pixels`` it is the corner shared by the four central pixels.
+        Center of the grid, a scalar. If ``n_pixels`` is even it is the corner shared by the four
+        central pixels.
     pixel : `~astropy.units.Quantity`
-        The side of a pixel, an angle.
+        Side of a pixel, an angle.
     n_pixels : int
-        Pixels along a side.
+        Number of pixels along a side.
 
     Returns
     -------
@@ -45,16 +46,16 @@ def tile_wcs(center: SkyCoord, pixel: u.Quantity, n_pixels: int) -> WCS:
 
 
 def gas_mass(maps: np.ndarray, pixel: u.Quantity, detected: np.ndarray | None = None) -> u.Quantity:
-    """Weigh the gas in tiles: 1.4 m_p times the column of hydrogen nuclei times the area.
+    """Compute the gas mass of tiles: 1.4 m_p times the column of hydrogen nuclei times the area.
 
     Parameters
     ----------
     maps : `~numpy.ndarray`
         Shape (n, 3, n_pixels, n_pixels); the first channel is log10 N_H [cm^-2].
     pixel : `~astropy.units.Quantity`
-        The side of a pixel, a length; a scalar or one per tile.
+        Side of a pixel, a length; a scalar or one value per tile.
     detected : `~numpy.ndarray`, optional
-        Boolean, shape (n, n_pixels, n_pixels); only these pixels count. By default all do.
+        Boolean, shape (n, n_pixels, n_pixels): pixels that count. By default all do.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def gas_mass(maps: np.ndarray, pixel: u.Quantity, detected: np.ndarray | None = 
 
     Examples
     --------
-    A tile of 0.5 pc of 1e22 cm^-2:
+    A tile of 0.5 pc with 1e22 cm^-2 everywhere:
 
     >>> import numpy as np, astropy.units as u
     >>> maps = np.zeros((1, 3, 64, 64)); maps[:, 0] = 22
@@ -88,27 +89,29 @@ class TileSet:
         the tile's, sigma_v [km/s]. Pixels where nothing is detected hold log10 of the local
         3-sigma column, zero, and the instrument's dispersion.
     detected, covered : `~numpy.ndarray`
-        Boolean, shape (n, n_pixels, n_pixels): where gas is detected; where the map reaches.
+        Boolean, shape (n, n_pixels, n_pixels): pixels with detected gas, and pixels that the map
+        covers.
     id : `~numpy.ndarray`
-        Shape (n,), str.
+        Names of the tiles, shape (n,), str.
     skycoord : `~astropy.coordinates.SkyCoord`
-        Shape (n,), ICRS: the centers, corners shared by the four central pixels.
+        Centers of the tiles, shape (n,), ICRS: the corners shared by the four central pixels.
     distance, position_error : `~astropy.units.Quantity`
-        Shape (n,), pc; the error is zero where it is not known.
+        Distances and position errors, shape (n,), pc; the error is zero if it is not known.
     v_los : `~astropy.units.Quantity`
-        Shape (n,), km/s: the column-weighted mean that was taken off; NaN where nothing is
+        Column-weighted mean velocities that were subtracted, shape (n,), km/s; NaN where nothing is
         detected.
     coverage, detected_fraction : `~numpy.ndarray`
-        Shape (n,): share of the tile's area that was observed, and of its pixels detected.
+        Shape (n,): fraction of the area that was observed, and of the pixels that are detected.
     beams_per_tile : `~numpy.ndarray`
-        Shape (n,): the tile's width over the beam's (geometric mean FWHM); NaN without a beam.
+        Shape (n,): width of the tile over that of the beam (geometric mean FWHM); NaN without a
+        beam.
     snr : `~numpy.ndarray`
-        Shape (n,): the highest ratio of column to its error; zero where nothing is detected, inf
-        where there is no noise.
+        Shape (n,): highest ratio of the column to its error; zero if nothing is detected, inf
+        without noise.
     width : `~astropy.units.Quantity`
-        The tile's side, pc.
+        Side of a tile, pc.
     meta : dict
-        Of the maps that the tiles were cut from.
+        Metadata of the maps that the tiles were cut from.
     """
 
     maps: np.ndarray
@@ -130,7 +133,7 @@ class TileSet:
         return len(self.maps)
 
     def __getitem__(self, rows: slice | np.ndarray | int) -> "TileSet":
-        """Give some of the tiles, as a set: by slice, boolean mask, index or indices."""
+        """Return a subset of the tiles; ``rows`` is a slice, boolean mask, index or indices."""
         rows = np.atleast_1d(np.arange(len(self))[rows])
         shared = ("width", "meta")
         return replace(
@@ -140,12 +143,12 @@ class TileSet:
 
     @property
     def pixel(self) -> u.Quantity:
-        """The side of a tile pixel, pc."""
+        """Side of a tile pixel, pc."""
         return self.width / self.maps.shape[-1]
 
     @property
     def gas_mass(self) -> u.Quantity:
-        """The mass of the detected gas in each tile, solar masses; see `gas_mass`."""
+        """Mass of the detected gas in each tile, solar masses; see `gas_mass`."""
         return gas_mass(self.maps, self.pixel, self.detected)
 
     @property
@@ -168,12 +171,12 @@ class TileSet:
         )
 
     def statistics(self) -> TileStatistics:
-        """Measure the hand-made numbers of each tile; see `tile_statistics`.
+        """Measure 22 summary statistics of each tile; see `tile_statistics`.
 
         Returns
         -------
         statistics : TileStatistics
-            A row per tile.
+            One row per tile.
         """
         return TileStatistics(*tile_statistics(self.maps, self.detected))
 
@@ -195,17 +198,17 @@ class TileSet:
         return ring_statistics(self.maps, self.detected, self.covered, radii=radii)
 
     def wcs(self, index: int) -> WCS:
-        """Give the celestial coordinates of a tile's pixels.
+        """Construct the celestial coordinates of the pixels of a tile.
 
         Parameters
         ----------
         index : int
-            Which tile.
+            Index of the tile.
 
         Returns
         -------
         wcs : `~astropy.wcs.WCS`
-            North up, TAN, ICRS.
+            Coordinates of the pixels: north up, TAN, ICRS.
         """
         angle = (self.pixel / self.distance[index]).to_value(u.dimensionless_unscaled) * u.rad
         return tile_wcs(self.skycoord[index], angle, self.maps.shape[-1])

@@ -41,9 +41,9 @@ def test_changed_between_opening_and_reading(path):
 def test_changed_while_the_last_block_is_read(path, monkeypatch):
     made = core.moment_images
 
-    def change(*arguments):
+    def change(*arguments, **options):
         os.utime(path, ns=(0, 1))
-        return made(*arguments)
+        return made(*arguments, **options)
 
     monkeypatch.setattr(core, "moment_images", change)
     with pytest.raises(ChangedInputError, match="changed since it was opened"):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stellarssl import moment_maps
-from stellarssl.moments.noise import CellGrid, fill_cells, sample_channels
+from stellarssl.moments.cells import CellGrid, fill_cells, sample_channels
 
 
 @pytest.fixture
