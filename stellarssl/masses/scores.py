@@ -93,7 +93,7 @@ def bin_scores(
     Returns
     -------
     table : `~astropy.table.QTable`
-        A row for each bin of `MASS_BINS` that holds a row: ``mass_from``, ``mass_to``, and the
+        A row for each bin of ``MASS_BINS`` that holds a row: ``mass_from``, ``mass_to``, and the
         scores of `star_scores` without ``r2``. The rows of a star in one bin share one vote.
 
     Raises
