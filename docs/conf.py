@@ -55,8 +55,8 @@ if os.environ.get("READTHEDOCS") == "True":
 else:
     intersphinx_mapping = {}
     elsewhere = (
-        "astropy|dask|lightly|lightning|matplotlib|numba|numpy|pathlib|radio_beam|regions|reproject|sklearn|"
-        "spectral_cube|sys|timm|torch"
+        "abc|astropy|dask|lightly|lightning|matplotlib|numba|numpy|pathlib|radio_beam|regions|reproject|scipy|"
+        "sklearn|spectral_cube|sys|timm|torch"
     )
     builtin = (
         "bool|bytes|dict|float|int|list|object|str|tuple|type|None|[A-Z][A-Za-z]*Error|Exception"

@@ -163,7 +163,7 @@ class ConformalIntervals:
         if not self.is_conformal(level):
             return float(norm.ppf((1 + level) / 2) * np.sqrt(self.weights @ self.scores**2))
         cumulative = np.cumsum(self.weights) * self.n_groups / (self.n_groups + 1)
-        at = min(np.searchsorted(cumulative, level - _ROUNDING), len(self.scores) - 1)
+        at = min(int(np.searchsorted(cumulative, level - _ROUNDING)), len(self.scores) - 1)
         return float(self.scores[at])
 
     def interval(

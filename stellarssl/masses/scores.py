@@ -15,6 +15,8 @@ __all__ = ["MASS_BINS", "bin_scores", "paired_margin", "star_scores"]
 MASS_BINS = np.array([0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0]) * u.solMass
 """Edges of the mass bins in which the scores are listed."""
 
+_ROUNDING = 1e-12
+
 Intervals = Mapping[float, tuple[np.ndarray, np.ndarray]]
 
 
@@ -60,8 +62,9 @@ def star_scores(
         if len(values) == 0 or not np.isfinite(values).all():
             raise InputError(name, "must hold at least one value, all of them finite", len(values))
     weight = group_weights(groups)
+    varied = np.ptp(log_mass) > 0
     scores = {
-        "r2": _r2(log_mass, predicted, weight),
+        "r2": float(r2_score(log_mass, predicted, sample_weight=weight)) if varied else 0.0,
         "rms": float(np.sqrt(mean_squared_error(log_mass, predicted, sample_weight=weight))),
         "bias": float(weight @ (predicted - log_mass)),
         "n_rows": len(log_mass),
@@ -90,7 +93,7 @@ def bin_scores(
     Returns
     -------
     table : `~astropy.table.QTable`
-        A row for each bin of `MASS_BINS` that holds a row: ``mass_from``, ``mass_to``, and the
+        A row for each bin of ``MASS_BINS`` that holds a row: ``mass_from``, ``mass_to``, and the
         scores of `star_scores` without ``r2``. The rows of a star in one bin share one vote.
 
     Raises
@@ -159,12 +162,12 @@ def paired_margin(
         own = runs == run
         weight = group_weights(groups[own])
         number = np.unique(clumps[own], return_inverse=True)[1]
-        y, pair = log_mass[own], (first[own], second[own])
-        margins.append(_margin(y, *pair, weight))
         n_clumps = number.max() + 1
         chance = np.full(n_clumps, 1 / n_clumps)
         drawn = rng.multinomial(n_clumps, chance, size=n_bootstrap)
-        draws.append([_margin(y, *pair, weight * count[number]) for count in drawn])
+        values = (log_mass[own], first[own], second[own])
+        margins.append(_margins(*values, weight[None])[0])
+        draws.append(_margins(*values, weight * drawn[:, number]))
     several = any(len(np.unique(clumps[runs == run])) > 1 for run in np.unique(runs))
     percentiles = np.percentile(np.mean(draws, axis=0), [2.5, 97.5])
     lower, upper = percentiles if several else (np.nan, np.nan)
@@ -176,13 +179,12 @@ def paired_margin(
     }
 
 
-def _margin(y: np.ndarray, first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
-    return _r2(y, first, weight) - _r2(y, second, weight)
-
-
-def _r2(y: np.ndarray, predicted: np.ndarray, weight: np.ndarray) -> float:
-    """Return weighted R2; zero if the labels with weight do not differ."""
-    used = weight > 0
-    if np.ptp(y[used]) == 0:
-        return 0.0
-    return r2_score(y[used], predicted[used], sample_weight=weight[used])
+def _margins(
+    y: np.ndarray, first: np.ndarray, second: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Return the difference of the two R2 for each row of weights, shape (draws, n)."""
+    centered = y - y.mean()
+    variance = weights @ centered**2 - (weights @ centered) ** 2 / weights.sum(axis=1)
+    gain = weights @ ((second - y) ** 2 - (first - y) ** 2)
+    known = variance > _ROUNDING * weights.sum(axis=1)
+    return np.divide(gain, variance, out=np.zeros(len(gain)), where=known)

@@ -88,8 +88,8 @@ def apply_prior(
 
     and the weights of each query are divided by their new sum. Here p is the prior, q the density
     of the library in log mass, and v the weight of a row when each star has the same weight. q is
-    a histogram, weighted by v, with bins of `PRIOR_BIN` that begin at 0.1 Msun; the bound
-    `MAX_RATIO` keeps single rows in thinly populated bins from dominating.
+    a histogram, weighted by v, with bins of ``PRIOR_BIN`` that begin at 0.1 Msun; the bound
+    ``MAX_RATIO`` keeps single rows in thinly populated bins from dominating.
 
     Parameters
     ----------
