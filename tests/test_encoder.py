@@ -371,7 +371,7 @@ def test_files_that_are_no_weights(tmp_path, encoder):
 
 def test_weights_of_another_network_are_refused(tmp_path, encoder):
     path = tmp_path / "some.safetensors"
-    encoder.write(path)
+    encoder.write(path, half=False)
     record = json.loads(encoder.spec.to_json()) | {"n_registers": 0}
     rewrite(path, metadata={"encoder_spec": json.dumps(record)})
     with pytest.raises(InputError, match="must be those of vit_tiny_patch16_224"):

@@ -77,7 +77,7 @@ def export(run: Path, output: Path, *, name: str, notes: str, overwrite: bool) -
         teacher.backbone.vit, replace(network_spec(preset), name=name), device="cpu"
     )
     path = encoder.write(output, overwrite=overwrite)
-    spec = Encoder.from_pretrained(path, device="cpu").spec
+    _, spec = read_weights(path)
     rows = read_log(run)
     with atomic_path(output.with_suffix(".csv"), overwrite=overwrite) as temporary:
         _write_log(temporary, rows)
