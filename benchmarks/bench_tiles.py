@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from reproject import reproject_interp
 
 from stellarssl.moments import MomentMaps
-from stellarssl.tiles import make_tiles, tile_grid
+from stellarssl.tiles import make_tiles, ring_statistics, tile_grid
 
 SHAPE = (800, 800)
 N_TILES, N_CALLS = 10_000, 100
@@ -75,6 +75,16 @@ def _setup(*_):
     time_tiles.positions = time_tiles.maps.wcs.pixel_to_world(*rng.uniform(40, 760, (2, 1000)))
 
 
+def time_ring_statistics_of_2000_tiles():
+    ring_statistics(time_ring_statistics_of_2000_tiles.maps)
+
+
+def _random_tiles():
+    maps = np.random.default_rng(3).normal(size=(2000, 3, 64, 64)).astype("f4")
+    time_ring_statistics_of_2000_tiles.maps = np.abs(maps)
+
+
+time_ring_statistics_of_2000_tiles.setup = _random_tiles
 time_tiles.params = [50, 1000]
 time_tiles.param_names = ["tiles"]
 time_tiles.setup = time_whole_map_on_tile_pixels.setup = _setup

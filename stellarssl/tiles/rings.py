@@ -95,7 +95,7 @@ def covered_radius(covered: np.ndarray) -> np.ndarray:
     Returns
     -------
     radius : `~numpy.ndarray`
-        Shape (n,), in tile pixels: one of `RING_EDGES`, zero if the center is not covered.
+        Shape (n,), in tile pixels: one of ``RING_EDGES``, zero if the center is not covered.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def ring_statistics(
     covered : `~numpy.ndarray`, optional
         Boolean, shape (n, 64, 64): pixels that were observed. Others do not count.
     radii : tuple of float, optional
-        Inner and outer radius of the rings in use, in tile pixels; two of `RING_EDGES`. Nothing
+        Inner and outer radius of the rings in use, in tile pixels; two of ``RING_EDGES``. Nothing
         inside or outside of them is used.
 
     Returns
