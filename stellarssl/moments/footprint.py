@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from stellarssl._utils.compiled import compiled
 from stellarssl._utils.geometry import TILE_WIDTH, beam_width
 from stellarssl._utils.quantities import as_distance, as_quantity
-from stellarssl.cubes import Cube, read_cube
+from stellarssl.cubes import Cube, CubeLike, read_cube
 from stellarssl.exceptions import InputError
 
 __all__ = ["beam_pixels", "source_footprint"]
@@ -18,7 +18,7 @@ _EDGE = 2
 
 
 def source_footprint(
-    cube: object,
+    cube: CubeLike,
     positions: SkyCoord,
     *,
     distance: u.Quantity | str | None = None,

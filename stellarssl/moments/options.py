@@ -12,7 +12,7 @@ import numpy as np
 from stellarssl._utils.options import option
 from stellarssl._utils.provenance import file_sha256
 from stellarssl._utils.quantities import as_quantity
-from stellarssl.cubes import Cube, ReadKeywords, ReadOptions
+from stellarssl.cubes import Cube, CubeLike, ReadKeywords, ReadOptions
 from stellarssl.cubes.headers import parse_brightness
 from stellarssl.cubes.options import number_or_text
 from stellarssl.cubes.read import open_cube
@@ -259,7 +259,7 @@ class MomentOptions(ReadOptions):
         )
         return checked
 
-    def open(self, cube: object) -> Cube:
+    def open(self, cube: CubeLike) -> Cube:
         """Open a cube with these options.
 
         Parameters

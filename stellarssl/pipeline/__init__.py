@@ -3,10 +3,11 @@
 from stellarssl.pipeline.analysis import Analysis, analyze, segment
 from stellarssl.pipeline.demo import compare, demo_files
 from stellarssl.pipeline.masses import estimate_mass, group_by_observation, write_masses
-from stellarssl.pipeline.positions import Sources, read_sources
+from stellarssl.pipeline.positions import PositionsLike, Sources, read_sources
 
 __all__ = [
     "Analysis",
+    "PositionsLike",
     "Sources",
     "analyze",
     "compare",

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
-from astropy.coordinates import SkyCoord
-from astropy.table import QTable, Table
+from astropy.table import QTable
 
 from stellarssl._utils.options import accepts
+from stellarssl.cubes import CubeLike
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import StellarSSLError
 from stellarssl.library import ReferenceLibrary
@@ -22,7 +22,7 @@ from stellarssl.pipeline.masses import (
     write_masses,
 )
 from stellarssl.pipeline.models import as_encoder, as_library
-from stellarssl.pipeline.positions import read_sources
+from stellarssl.pipeline.positions import PositionsLike, read_sources
 from stellarssl.segmentation import PCASegmenter, Segmentation
 
 __all__ = ["Analysis", "analyze", "segment"]
@@ -79,7 +79,7 @@ class Analysis:
 
 @accepts(MomentOptions)
 def segment(
-    data: object,
+    data: CubeLike | MomentMaps,
     *,
     n_classes: int | None = None,
     library: ReferenceLibrary | str | os.PathLike | None = None,
@@ -133,8 +133,8 @@ def _embedded_for(encoder: Encoder | str | os.PathLike | None) -> ReferenceLibra
 
 @accepts(MomentOptions)
 def analyze(
-    data: object,
-    positions: SkyCoord | Table | str | os.PathLike | None = None,
+    data: CubeLike | MomentMaps,
+    positions: PositionsLike | None = None,
     *,
     n_classes: int | None = None,
     library: ReferenceLibrary | str | os.PathLike | None = None,

@@ -10,7 +10,7 @@ from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl._utils.stages import stage
-from stellarssl.cubes import Cube, read_cube
+from stellarssl.cubes import Cube, CubeLike, read_cube
 from stellarssl.exceptions import InputError
 from stellarssl.moments.blocks import as_bytes
 from stellarssl.moments.options import as_efficiency
@@ -27,7 +27,7 @@ _KMS = u.km / u.s
 
 @stage("spectra")
 def source_spectra(
-    cube: object,
+    cube: CubeLike,
     positions: SkyCoord,
     *,
     distance: u.Quantity | str | None = None,

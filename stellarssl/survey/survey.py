@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 from typing import Unpack
 
-from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from tqdm import tqdm
 
@@ -16,7 +15,7 @@ from stellarssl._utils.options import accepts
 from stellarssl.exceptions import InputError, StellarSSLError
 from stellarssl.moments import MomentKeywords, MomentOptions
 from stellarssl.moments.blocks import as_threads, available_memory
-from stellarssl.pipeline import read_sources
+from stellarssl.pipeline import PositionsLike, read_sources
 from stellarssl.pipeline.masses import as_allowed
 from stellarssl.segmentation import PCASegmenter
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
@@ -34,7 +33,7 @@ __all__ = ["run"]
 @accepts(MomentOptions)
 def run(
     cubes: Iterable[str | os.PathLike],
-    positions: SkyCoord | Table | str | os.PathLike | None,
+    positions: PositionsLike | None,
     output: str | os.PathLike,
     *,
     parallel: object = None,
