@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import astropy.units as u
 import dask.array as da
@@ -78,8 +78,8 @@ class Cube:
         What was repaired, assumed or is missing.
     """
 
-    data: object
-    valid: object
+    data: Any
+    valid: Any
     velocity: np.ndarray
     velocity_convention: str
     channels: slice

@@ -1,7 +1,7 @@
 """`read_cube`: what a source says, what the arguments add, and what is still missing."""
 
 import warnings
-from typing import Unpack
+from typing import Any, Unpack
 
 import astropy.units as u
 import numpy as np
@@ -265,7 +265,8 @@ def _beam(
     source: Source, options: ReadOptions, notes: list[str]
 ) -> tuple[Beam | None, u.Quantity | None, bool]:
     """Return the common beam, the beam's area in each channel, and whether it varies."""
-    beam = source.beam if options.beam is None else options.beam
+    # checked options hold a Beam, not a text
+    beam: Any = source.beam if options.beam is None else options.beam
     if isinstance(beam, Beams):
         shared, varies = common_beam(beam)
         count = int(np.sum(~np.isfinite(beam.sr.value)))

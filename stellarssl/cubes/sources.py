@@ -6,7 +6,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from astropy.io import fits
@@ -71,8 +71,8 @@ class Source:
         Of the file that values are still read from; None if they are in memory.
     """
 
-    data: object
-    valid: object
+    data: Any
+    valid: Any
     header: fits.Header
     axes: Axes
     unit: str

@@ -126,7 +126,7 @@ def spell_array(value: object) -> str:
         return str(value)
     array = np.ascontiguousarray(value)
     unit = f" {value.unit}" if isinstance(value, u.Quantity) else ""
-    return f"array {array.shape}{unit} with sha256 {hashlib.sha256(array).hexdigest()[:12]}"
+    return f"array {array.shape}{unit} with sha256 {hashlib.sha256(array.data).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from astropy.table import QTable
 
@@ -174,7 +174,7 @@ def analyze(
         If nothing is detected.
     """
     checked, distance = split_distance(options)
-    given = {
+    given: dict[str, Any] = {
         "library": None if library is None else as_library(library),
         "encoder": None if encoder is None else as_encoder(encoder),
     }
@@ -182,8 +182,8 @@ def analyze(
     sources = None if positions is None else read_sources(positions)
     maps = as_maps(data, checked)
     windowed = sources is not None and sources.velocity_range is not None
-    with_maps = {"progress": checked.progress}
-    refused = {}
+    with_maps: dict[str, Any] = {"progress": checked.progress}
+    refused: dict[str, StellarSSLError] = {}
     masses = segmentation = None
     try:
         measured, shared = (data, checked.given()) if windowed else (maps, with_maps)

@@ -157,7 +157,7 @@ def _window_by_window(
         raise InputError("velocity_range", rule)
     cube = options.open(data)
     options = replace(options, hdu=None)  # it has been opened
-    windows, window_of = np.unique(sources.velocity_range, axis=0, return_inverse=True)
+    windows, window_of = np.unique(u.Quantity(sources.velocity_range), axis=0, return_inverse=True)
     window_of = window_of.reshape(-1)
     tables = []
     for i, window in enumerate(windows):
@@ -188,7 +188,7 @@ def _masses(
         position_error=sources.position_error,
         ids=sources.id,
     )
-    flags = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
+    flags_of_tiles = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
     library, encoder = models.library, models.encoder
     tables, rows_of = [], []
     for observation, rows in _observations(maps, tiles, library):
@@ -202,7 +202,7 @@ def _masses(
             seen,
             encoder,
             tracer=maps.tracer,
-            flags=flags[rows],
+            flags=flags_of_tiles[rows],
             allow=models.allow,
             meta=_meta(maps, tiles),
             progress=progress,
@@ -229,7 +229,7 @@ def _filtered_out(maps: MomentMaps, tiles: TileSet) -> np.ndarray:
 
 def _observations(
     maps: MomentMaps, tiles: TileSet, library: ReferenceLibrary
-) -> list[tuple[Observation | None, np.ndarray]]:
+) -> Sequence[tuple[Observation | None, np.ndarray]]:
     """Group tiles by the library that they are looked up in.
 
     None stands for a library that has been observed already, by whoever chose it.

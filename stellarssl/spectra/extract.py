@@ -1,6 +1,7 @@
 """Mean spectra in rings around sources, from a cube or from simulated tiles."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -234,7 +235,7 @@ def _check_half_width(half_width: object) -> float:
     return float(value)
 
 
-def _check_noise(noise: object, shape: tuple[int, ...]) -> np.ndarray | None:
+def _check_noise(noise: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the noise as a number or an array [K]; NaN in a map stays."""
     noise = as_quantity("noise", noise, u.K, positive=False)
     if noise is None:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from astropy.table import Table
 from tqdm import tqdm
@@ -36,7 +36,7 @@ def run(
     positions: PositionsLike | None,
     output: str | os.PathLike,
     *,
-    parallel: object = None,
+    parallel: Any = None,
     only_sources: bool = False,
     n_classes: int | None = None,
     library: str | os.PathLike | None = None,
@@ -144,7 +144,7 @@ def _listed(cubes: Iterable[str | os.PathLike]) -> list[str]:
     return listed
 
 
-def _with_resources(options: MomentOptions, parallel: object) -> MomentOptions:
+def _with_resources(options: MomentOptions, parallel: Any) -> MomentOptions:
     """Return options with what each task that reads a cube may use; no bars of single cubes."""
     memory, n_threads = options.memory_limit, options.n_threads
     here = parallel is None or isinstance(parallel, int)
