@@ -1,7 +1,5 @@
 """Every form that positions may have names the same places."""
 
-import warnings
-
 import astropy.units as u
 import numpy as np
 import pytest
@@ -116,6 +114,7 @@ def test_refuses_regions_of_pixels(tmp_path):
         read_sources(tmp_path / "p.reg")
 
 
+@pytest.mark.filterwarnings("ignore::stellarssl.exceptions.StellarSSLWarning")
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -126,6 +125,5 @@ def test_refuses_regions_of_pixels(tmp_path):
 def test_refuses_empty_fields(tmp_path, row, message):
     path = tmp_path / "stars.csv"
     path.write_text(f"id,ra,dec,distance\na,67.0,26.0,140\n{row}\n")
-    with pytest.raises(InputError, match=message), warnings.catch_warnings():
-        warnings.simplefilter("ignore", StellarSSLWarning)
+    with pytest.raises(InputError, match=message):
         read_sources(path)
