@@ -177,7 +177,6 @@ def test_no_option_is_forgotten():
         ({"unit": "erg"}, "unit: must be a brightness"),
         ({"beam": "3 pc"}, "beam: must be a quantity"),
         ({"rest_value": "3 pc K"}, "rest_value: must be"),
-        ({"rest_value": "115 GHz", "tracer": "13CO"}, "rest_value: must be that of 13CO"),
         ({"distance": 288}, "distance: must be a quantity"),
         ({"velocity_range": "900 910 km/s"}, "velocity_range: must hold two channels"),
         ({"hdu": 7}, "hdu: must be one of"),
@@ -222,6 +221,14 @@ def test_all_bad_options_are_reported_at_once(write):
     assert names == ["distance", "n_threads", "velocity_range", "tracer"]
     assert isinstance(report.refused["moments"][-1], UnknownLineError)
     assert report.line == "13CO(1-0)"
+
+
+def test_a_rest_frequency_that_is_not_the_tracers(write):
+    report = info(write(), distance="140 pc", rest_value="115 GHz", tracer="13CO")
+    (error,) = report.refused["moments"]
+    assert str(error).startswith("rest_value: must be that of 13CO, 110.201 GHz or 220.399 GHz")
+    assert report.rest_value == 115 * u.GHz
+    assert report.tracer is None
 
 
 def test_a_line_that_nobody_named_refuses_no_moments(write):
