@@ -5,7 +5,7 @@ state: ``figure.savefig("moments.png")``. Colors can be told apart by the color-
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import astropy.units as u
 import numpy as np
@@ -47,14 +47,22 @@ _HIGHEST_MASS = 8  # the library has no physics for stars above
 class _Maps(Protocol):
     """Attributes of `~stellarssl.moments.MomentMaps` that are shown."""
 
-    moment0: u.Quantity
-    v_los: u.Quantity
-    sigma_v: u.Quantity
-    detected: np.ndarray
-    covered: np.ndarray
-    beam: Beam | None
-    distance: u.Quantity | None
-    wcs: WCS
+    @property
+    def moment0(self) -> u.Quantity: ...
+    @property
+    def v_los(self) -> u.Quantity: ...
+    @property
+    def sigma_v(self) -> u.Quantity: ...
+    @property
+    def detected(self) -> np.ndarray: ...
+    @property
+    def covered(self) -> np.ndarray: ...
+    @property
+    def beam(self) -> Beam | None: ...
+    @property
+    def distance(self) -> u.Quantity | None: ...
+    @property
+    def wcs(self) -> WCS: ...
 
     @property
     def tracer(self) -> object: ...
@@ -67,9 +75,12 @@ class _Maps(Protocol):
 class _Segments(Protocol):
     """Attributes of `~stellarssl.segmentation.Segmentation` that are shown."""
 
-    labels: np.ndarray
-    components: np.ndarray
-    table: Table
+    @property
+    def labels(self) -> np.ndarray: ...
+    @property
+    def components(self) -> np.ndarray: ...
+    @property
+    def table(self) -> Table: ...
 
     @property
     def rgb(self) -> np.ndarray: ...
@@ -80,11 +91,16 @@ class _Segments(Protocol):
 class _Spectra(Protocol):
     """Attributes of `~stellarssl.spectra.SourceSpectra` that are shown."""
 
-    spectra: u.Quantity
-    offset: u.Quantity
-    background_ring: np.ndarray
-    velocity: u.Quantity
-    id: np.ndarray
+    @property
+    def spectra(self) -> u.Quantity: ...
+    @property
+    def offset(self) -> u.Quantity: ...
+    @property
+    def background_ring(self) -> np.ndarray: ...
+    @property
+    def velocity(self) -> u.Quantity: ...
+    @property
+    def id(self) -> np.ndarray: ...
 
     @property
     def radius(self) -> u.Quantity: ...
@@ -350,13 +366,19 @@ def _list_masses(axes, table: Table, mass: np.ndarray, known: np.ndarray) -> Non
     axes.set_axisbelow(True)
 
 
-_COLOR_BAR = {"extend": "both", "location": "top", "pad": 0.02, "fraction": 0.05, "aspect": 30}
+_COLOR_BAR: dict[str, Any] = {
+    "extend": "both",
+    "location": "top",
+    "pad": 0.02,
+    "fraction": 0.05,
+    "aspect": 30,
+}
 _HALO = {"path_effects": [withStroke(linewidth=2.5, foreground="white")]}
 
 
 def _uncrowded(x: np.ndarray, y: np.ndarray) -> list[int]:
     """Choose points, in units of the axes, whose names do not hide each other; first come."""
-    chosen = []
+    chosen: list[int] = []
     for i in range(len(x)):
         near = (np.abs(x[chosen] - x[i]) < 0.12) & (np.abs(y[chosen] - y[i]) < 0.035)
         if not near.any():

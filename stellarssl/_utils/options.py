@@ -84,7 +84,7 @@ def option_of(each: Field) -> Option:
 class Options:
     """Base class of option sets; every field is defined by `option`."""
 
-    def given(self) -> dict[str, object]:
+    def given(self) -> dict[str, Any]:
         """Return the options that differ from their defaults."""
         return {
             each.name: value

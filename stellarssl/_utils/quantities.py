@@ -1,5 +1,7 @@
 """Validation of quantities given as arguments."""
 
+from typing import Any, Literal, overload
+
 import astropy.units as u
 import numpy as np
 
@@ -8,9 +10,33 @@ from stellarssl.exceptions import InputError, MissingInputError
 __all__ = ["as_distance", "as_quantity", "as_range"]
 
 
+@overload
 def as_quantity(
     name: str,
-    value: object,
+    value: None,
+    unit: u.UnitBase | str,
+    *,
+    positive: bool = True,
+    scalar: bool = False,
+    equivalencies: list | None = None,
+) -> None: ...
+
+
+@overload
+def as_quantity(
+    name: str,
+    value: Any,
+    unit: u.UnitBase | str,
+    *,
+    positive: bool = True,
+    scalar: bool = False,
+    equivalencies: list | None = None,
+) -> u.Quantity: ...
+
+
+def as_quantity(
+    name: str,
+    value: Any,
     unit: u.UnitBase | str,
     *,
     positive: bool = True,
@@ -65,7 +91,7 @@ def as_quantity(
     return quantity
 
 
-def as_range(name: str, value: object, unit: u.UnitBase | str) -> u.Quantity | None:
+def as_range(name: str, value: Any, unit: u.UnitBase | str) -> u.Quantity | None:
     """Turn an argument into an ascending quantity of two values; None stays None.
 
     Parameters
@@ -101,6 +127,26 @@ def as_range(name: str, value: object, unit: u.UnitBase | str) -> u.Quantity | N
     if limits.shape != (2,) or not np.all(np.isfinite(limits)) or limits[0] == limits[1]:
         raise InputError(name, rule, given)
     return np.sort(limits)
+
+
+@overload
+def as_distance(
+    distance: u.Quantity | str | None,
+    known: u.Quantity | None,
+    *,
+    required: Literal[True] = True,
+    one_value: str | None = None,
+) -> u.Quantity: ...
+
+
+@overload
+def as_distance(
+    distance: u.Quantity | str | None,
+    known: u.Quantity | None,
+    *,
+    required: bool,
+    one_value: str | None = None,
+) -> u.Quantity | None: ...
 
 
 def as_distance(

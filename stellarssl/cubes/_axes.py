@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -59,10 +60,10 @@ class Axes:
     rest: u.Quantity | None
     specsys: str | None
 
-    def arrange(self, array: object) -> object:
+    def arrange(self, array: Any) -> Any:
         """Return a view of an array of the file as (v, y, x)."""
         ndim = array.ndim
-        index = [slice(None)] * ndim
+        index: list[slice | int] = [slice(None)] * ndim
         for axis, plane in self.stokes.items():
             if axis < ndim:
                 index[ndim - 1 - axis] = plane

@@ -4,6 +4,7 @@ import operator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -136,7 +137,7 @@ class ScaledArray:
         self.shape, self.ndim, self.dtype = stored.shape, stored.ndim, scaling.dtype
         self._stored, self._scaling = stored, scaling
 
-    def __getitem__(self, view: object) -> np.ndarray:
+    def __getitem__(self, view: Any) -> np.ndarray:
         return self._scaling.apply(np.asarray(self._stored[view]))
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001
@@ -186,7 +187,7 @@ class FileArray:
         self._steps = tuple(int(steps[axis]) for axis in order)
         self._by_step = np.argsort(self._steps, kind="stable")[::-1]
 
-    def __getitem__(self, view: object) -> np.ndarray:
+    def __getitem__(self, view: Any) -> np.ndarray:
         wanted, kept = _ranges(view, self.shape)
         part = self._read(*((wanted[i], self._steps[i]) for i in self._by_step))
         return part.transpose(np.argsort(self._by_step))[kept]
@@ -242,7 +243,7 @@ class FileArray:
             n_read += more
 
 
-def _ranges(view: object, shape: tuple[int, ...]) -> tuple[list[range], tuple]:
+def _ranges(view: Any, shape: tuple[int, ...]) -> tuple[list[range], tuple]:
     """Return the indices along each axis, and an index that drops axes that had an integer."""
     parts = list(view) if isinstance(view, tuple) else [view]
     missing = [slice(None)] * (len(shape) + sum(part is Ellipsis for part in parts) - len(parts))

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import astropy.units as u
 import dask.array as da
@@ -19,9 +20,9 @@ from spectral_cube import (
 
 from stellarssl.cubes._files import FileArray, ScaledArray
 from stellarssl.cubes.options import ReadOptions
-from stellarssl.cubes.sources import Source
+from stellarssl.cubes.sources import Source, SourceLike
 
-__all__ = ["Cube"]
+__all__ = ["Cube", "CubeLike"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,8 @@ class Cube:
         What was repaired, assumed or is missing.
     """
 
-    data: object
-    valid: object
+    data: Any
+    valid: Any
     velocity: np.ndarray
     velocity_convention: str
     channels: slice
@@ -124,6 +125,10 @@ class Cube:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)
             return _to_spectral_cube(self.origin, self.unit)
+
+
+CubeLike: TypeAlias = SourceLike | Cube
+"""Anything that `read_cube` opens: a path, an HDU, an HDUList, a SpectralCube or a `Cube`."""
 
 
 def _to_spectral_cube(source: Source, unit: u.UnitBase) -> SpectralCube:

@@ -222,7 +222,7 @@ def repair_header(header: fits.Header) -> tuple[fits.Header, list[str]]:
     mended = fits.Header(
         [card for card in header.cards if card.keyword not in ("HISTORY", "COMMENT", "")]
     )
-    repairs = []
+    repairs: list[str] = []
     n_axes = max(int(mended.get("NAXIS", 0)), int(mended.get("WCSAXES", 0)))
     for axis in range(1, n_axes + 1):
         _repair_ctype(mended, axis, repairs.append)

@@ -1,7 +1,7 @@
 """The options of reading a cube, each defined once for functions, commands and documentation."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Self, TypedDict
+from typing import Any, Self, TypedDict
 
 import astropy.units as u
 from radio_beam import Beam
@@ -51,7 +51,7 @@ def _parse_velocity_range(value: object) -> u.Quantity | None:
     return as_range("velocity_range", value, _KMS)
 
 
-def _parse_hdu(value: object) -> int | str:
+def _parse_hdu(value: Any) -> int | str:
     check_hdu(value)
     return value if isinstance(value, str) else int(value)
 

@@ -1,7 +1,7 @@
 """`read_cube`: what a source says, what the arguments add, and what is still missing."""
 
 import warnings
-from typing import Unpack
+from typing import Any, Unpack
 
 import astropy.units as u
 import numpy as np
@@ -12,7 +12,7 @@ from stellarssl._utils.stages import stage
 from stellarssl.cubes._axes import channel_velocities
 from stellarssl.cubes._beams import common_beam
 from stellarssl.cubes._sample import sample_values
-from stellarssl.cubes.cube import Cube
+from stellarssl.cubes.cube import Cube, CubeLike
 from stellarssl.cubes.headers import (
     header_distance,
     header_efficiency,
@@ -32,7 +32,7 @@ _FAST = 1000  # km/s
 
 
 @accepts(ReadOptions)
-def read_cube(cube: object, **options: Unpack[ReadKeywords]) -> Cube:
+def read_cube(cube: CubeLike, **options: Unpack[ReadKeywords]) -> Cube:
     """Open a radio cube without reading, converting or convolving it as a whole.
 
     Parameters
@@ -76,7 +76,7 @@ def read_cube(cube: object, **options: Unpack[ReadKeywords]) -> Cube:
 
 
 @stage("cube")
-def open_cube(cube: object, options: ReadOptions, *, line: u.Quantity | None = None) -> Cube:
+def open_cube(cube: CubeLike, options: ReadOptions, *, line: u.Quantity | None = None) -> Cube:
     """Open a cube with a set of options.
 
     Parameters
@@ -136,7 +136,7 @@ def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
     return MissingInputError(", ".join(missing), rule)
 
 
-def open_with_options(cube: object, options: ReadOptions) -> tuple[Source, ReadOptions]:
+def open_with_options(cube: CubeLike, options: ReadOptions) -> tuple[Source, ReadOptions]:
     """Return the source of a cube, and the options together with those it was read with.
 
     Parameters
@@ -265,7 +265,8 @@ def _beam(
     source: Source, options: ReadOptions, notes: list[str]
 ) -> tuple[Beam | None, u.Quantity | None, bool]:
     """Return the common beam, the beam's area in each channel, and whether it varies."""
-    beam = source.beam if options.beam is None else options.beam
+    # checked options hold a Beam, not a text
+    beam: Any = source.beam if options.beam is None else options.beam
     if isinstance(beam, Beams):
         shared, varies = common_beam(beam)
         count = int(np.sum(~np.isfinite(beam.sr.value)))

@@ -6,6 +6,7 @@ import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from astropy.io import fits
@@ -22,9 +23,20 @@ from stellarssl.cubes._files import FileArray, ScaledArray, Scaling, Stamp
 from stellarssl.cubes.headers import repair_header
 from stellarssl.exceptions import InputError
 
-__all__ = ["Source", "check_hdu", "open_source", "pick_hdu"]
+__all__ = ["Source", "SourceLike", "check_hdu", "open_source", "pick_hdu"]
 
 _IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
+
+SourceLike: TypeAlias = (
+    str
+    | os.PathLike
+    | fits.PrimaryHDU
+    | fits.ImageHDU
+    | fits.CompImageHDU
+    | fits.HDUList
+    | BaseSpectralCube
+)
+"""What a cube can be opened from: a FITS file or CASA image, an HDU, an HDUList, a SpectralCube."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +71,8 @@ class Source:
         Of the file that values are still read from; None if they are in memory.
     """
 
-    data: object
-    valid: object
+    data: Any
+    valid: Any
     header: fits.Header
     axes: Axes
     unit: str
@@ -85,7 +97,7 @@ class _Included:
         return np.asarray(self._mask.include(data=self._data, wcs=self._wcs, view=view))
 
 
-def open_source(cube: object, hdu: int | str | None) -> Source:
+def open_source(cube: SourceLike, hdu: int | str | None) -> Source:
     """Open whatever a cube is given as.
 
     Parameters

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Encoder:
         self.spec = spec
         self.device = find_device(device)
         self.dtype = dtype
-        self._model = (
+        self._model: Any = (
             model.to(self.device, torch.float32).eval().requires_grad_(requires_grad=False)
         )
 
@@ -374,7 +375,7 @@ class Encoder:
         self, images: torch.Tensor, wanted: list[tuple[str, int]], n_views: int
     ) -> torch.Tensor:
         """Return blocks, given as (pooled, tile pixels), side by side (n, d)."""
-        found = {}
+        found: dict[tuple[str, int], torch.Tensor] = {}
         for n_pixels in dict.fromkeys(n for _, n in wanted):
             names = [pooled for pooled, n in wanted if n == n_pixels]
             views = _orientations(_resample(images, n_pixels, self.spec.image_size), n_views)

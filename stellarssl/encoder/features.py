@@ -40,7 +40,7 @@ class Features:
     def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, rows: object) -> "Features":
+    def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> "Features":
         """Return the features of some tiles; ``rows`` is a slice, indices or a boolean array."""
         array = self.array[rows]
         if array.ndim != 2:

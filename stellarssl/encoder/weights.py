@@ -1,6 +1,7 @@
 """Reading of weights from files, and fetching of published ones."""
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -93,7 +94,7 @@ def fetch_weights(name: str) -> tuple[torch.nn.Module, EncoderSpec]:
     if not isinstance(plan, VisionTransformer):
         raise InputError("name_or_path", "must be a vision transformer", name)
     try:
-        model = timm.create_model(name, pretrained=True, num_classes=0)
+        model: Any = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the hub's clients raise whatever their transport raises
         rule = "its weights must be reachable over the network"
         raise InputError("name_or_path", rule, name) from error

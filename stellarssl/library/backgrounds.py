@@ -61,7 +61,7 @@ class Backgrounds:
         return f"<Backgrounds: {len(self)} maps of {sims}>"
 
     @classmethod
-    def default(cls) -> Self:
+    def default(cls) -> "Backgrounds":
         """Return the shipped backgrounds.
 
         Returns

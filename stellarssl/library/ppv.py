@@ -133,7 +133,7 @@ class PPVTiles:
     @cached_property
     def sha256(self) -> str:
         """Checksum of the brightness and the labels."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.codes))
+        digest = hashlib.sha256(np.ascontiguousarray(self.codes).data)
         for table in (self.table, self.saturated):
             for name in sorted(table.colnames):
                 column = np.asarray(table[name])
@@ -148,7 +148,7 @@ class PPVTiles:
         return (np.arange(n_channels) - (n_channels - 1) / 2) * TILE_CHANNEL_WIDTH
 
     @classmethod
-    def default(cls) -> Self:
+    def default(cls) -> "PPVTiles":
         """Return the shipped tiles.
 
         Returns

@@ -89,7 +89,7 @@ class ReferenceLibrary:
     @cached_property
     def sha256(self) -> str:
         """Checksum of the maps and of what they are labelled with."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.maps))
+        digest = hashlib.sha256(np.ascontiguousarray(self.maps).data)
         for name in ("group", "clump", "mass"):
             column = np.asarray(self.table[name])
             digest.update(np.char.encode(column) if column.dtype.kind == "U" else column.tobytes())
@@ -120,7 +120,7 @@ class ReferenceLibrary:
     # making one
 
     @classmethod
-    def default(cls) -> Self:
+    def default(cls) -> "ReferenceLibrary":
         """Return the shipped library.
 
         Returns
@@ -440,7 +440,7 @@ def _cached_features(
     encoder: Encoder, maps: np.ndarray, blocks: Sequence[str], *, progress: bool
 ) -> Features:
     """Compute features of maps, or load them if they were computed before."""
-    digest = hashlib.sha256(np.ascontiguousarray(maps)).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(maps).data).hexdigest()
     key = cache.key(digest, encoder.sha256, encoder.dtype, *blocks)
     features = cache.load(key)
     if features is None:

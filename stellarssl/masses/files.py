@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.io.votable import from_table
-from astropy.io.votable.tree import Param
+from astropy.io.votable.tree import Param, VOTableFile
 from astropy.table import QTable
 
 from stellarssl._utils.output import atomic_path
@@ -71,7 +71,7 @@ def _flat(table: QTable) -> QTable:
 
 def _flat_meta(meta: dict) -> dict[str, str | int | float | bool]:
     """Keep what a header card can hold; spell the rest out in ASCII."""
-    plain = {}
+    plain: dict[str, str | int | float | bool] = {}
     for key, value in meta.items():
         if isinstance(value, np.generic):
             value = value.item()  # noqa: PLW2901
@@ -91,7 +91,7 @@ def _fits(table: QTable) -> fits.HDUList:
     return fits.HDUList([fits.PrimaryHDU(), hdu])
 
 
-def _votable(table: QTable) -> object:
+def _votable(table: QTable) -> VOTableFile:
     file = from_table(_flat(table))
     first = file.get_first_table()
     for key, value in _flat_meta(table.meta).items():

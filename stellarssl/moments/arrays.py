@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -12,7 +13,7 @@ from stellarssl.exceptions import InputError
 __all__ = ["as_footprint", "as_mask", "check_flags", "check_noise", "image_shape", "noise_quantity"]
 
 
-def check_flags(name: str, value: object, n_axes: int) -> object:
+def check_flags(name: str, value: Any, n_axes: int) -> Any:
     """Check a mask or a footprint as far as that is possible without the cube.
 
     Parameters
@@ -46,7 +47,7 @@ def check_flags(name: str, value: object, n_axes: int) -> object:
     return value
 
 
-def check_noise(value: object) -> Path | u.Quantity:
+def check_noise(value: Any) -> Path | u.Quantity:
     """Check a noise as far as that is possible without the cube.
 
     Parameters
@@ -150,7 +151,7 @@ def _read_flags(name: str, path: Path) -> np.ndarray:
     return flags
 
 
-def as_mask(mask: object, shape: tuple[int, int, int]) -> object:
+def as_mask(mask: Any, shape: tuple[int, int, int]) -> Any:
     """Return a mask that fits a cube; None stays None.
 
     Parameters
@@ -178,7 +179,7 @@ def as_mask(mask: object, shape: tuple[int, int, int]) -> object:
     return mask
 
 
-def as_footprint(footprint: object, shape: tuple[int, int]) -> np.ndarray | None:
+def as_footprint(footprint: Any, shape: tuple[int, int]) -> np.ndarray | None:
     """Return a footprint that fits a map; None stays None.
 
     Parameters

@@ -8,7 +8,7 @@ import numpy as np
 
 from stellarssl._utils.options import accepts
 from stellarssl._utils.stages import stage
-from stellarssl.cubes import Cube
+from stellarssl.cubes import Cube, CubeLike
 from stellarssl.exceptions import InputError, MissingInputError, NoSignalError, StellarSSLWarning
 from stellarssl.moments.arrays import as_footprint, as_mask, noise_quantity
 from stellarssl.moments.blocks import Block, Plan, make_plan, run_blocks
@@ -26,7 +26,7 @@ __all__ = ["measure_moments", "moment_maps", "moment_plan"]
 
 @stage("moments")
 @accepts(MomentOptions)
-def moment_maps(cube: object, **options: Unpack[MomentKeywords]) -> MomentMaps:
+def moment_maps(cube: CubeLike, **options: Unpack[MomentKeywords]) -> MomentMaps:
     r"""Measure column density, velocity and velocity dispersion, with their errors, from a cube.
 
     Noise comes first, from a bounded sample of channels in small cells of the map. What counts as
@@ -77,7 +77,7 @@ def moment_maps(cube: object, **options: Unpack[MomentKeywords]) -> MomentMaps:
     return measure_moments(cube, MomentOptions(**options))
 
 
-def measure_moments(cube: object, options: MomentOptions) -> MomentMaps:
+def measure_moments(cube: CubeLike, options: MomentOptions) -> MomentMaps:
     """Do what `moment_maps` does, with its options as one object.
 
     Parameters
@@ -164,7 +164,7 @@ def _measure(
 
 
 @accepts(MomentOptions)
-def moment_plan(cube: object, **options: Unpack[MomentKeywords]) -> Plan:
+def moment_plan(cube: CubeLike, **options: Unpack[MomentKeywords]) -> Plan:
     """Describe how `moment_maps` would read a cube, without reading it.
 
     Parameters

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -35,7 +36,7 @@ _QUANTITIES = ("distance", "channel_width", "sigma_instrument", "max_recoverable
 _TABLE = "STELLARSSL_META"
 
 
-def write_maps(maps: object, path: str | os.PathLike, *, overwrite: bool) -> Path:
+def write_maps(maps: Any, path: str | os.PathLike, *, overwrite: bool) -> Path:
     """Write all fields of moment maps.
 
     Parameters
@@ -66,7 +67,7 @@ def write_maps(maps: object, path: str | os.PathLike, *, overwrite: bool) -> Pat
     return Path(path)
 
 
-def _common_header(maps: object) -> fits.Header:
+def _common_header(maps: Any) -> fits.Header:
     header = maps.wcs.to_header(relax=True)
     if maps.beam is not None:
         header["BMAJ"] = (maps.beam.major.to_value(u.deg), "[deg] major axis of the beam, FWHM")
@@ -84,7 +85,7 @@ def _image(name: str, value: u.Quantity | np.ndarray, header: fits.Header) -> fi
     return hdu
 
 
-def _table(maps: object) -> fits.BinTableHDU:
+def _table(maps: Any) -> fits.BinTableHDU:
     """Return all that is no image as JSON, an entry a row."""
     entries = {f"meta.{name}": value for name, value in maps.meta.items()}
     entries |= {name: _text(getattr(maps, name)) for name in _QUANTITIES}

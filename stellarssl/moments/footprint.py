@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from stellarssl._utils.compiled import compiled
 from stellarssl._utils.geometry import TILE_WIDTH, beam_width
 from stellarssl._utils.quantities import as_distance, as_quantity
-from stellarssl.cubes import Cube, read_cube
+from stellarssl.cubes import Cube, CubeLike, read_cube
 from stellarssl.exceptions import InputError
 
 __all__ = ["beam_pixels", "source_footprint"]
@@ -18,7 +18,7 @@ _EDGE = 2
 
 
 def source_footprint(
-    cube: object,
+    cube: CubeLike,
     positions: SkyCoord,
     *,
     distance: u.Quantity | str | None = None,
@@ -70,10 +70,10 @@ def source_footprint(
     if not isinstance(positions, SkyCoord):
         raise InputError("positions", "must be a SkyCoord", type(positions).__name__)
     positions = positions.reshape(-1)
-    distance = as_distance(distance, cube.distance)
-    if distance.size not in (1, len(positions)):
-        raise InputError("distance", "must be one, or one per position", distance.shape)
-    half = as_quantity("width", width, u.pc) / 2 / distance.reshape(-1)
+    distances = as_distance(distance, cube.distance)
+    if distances.size not in (1, len(positions)):
+        raise InputError("distance", "must be one, or one per position", distances.shape)
+    half = as_quantity("width", width, u.pc) / 2 / distances.reshape(-1)
     half = np.broadcast_to(half.to_value(u.dimensionless_unscaled), len(positions))
     around = beam_pixels(cube) + _EDGE
     return _boxes(*_extents(cube.wcs, positions.icrs, half, around), cube.shape[1:])

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -242,7 +243,7 @@ class MomentMaps:
         return cls(**read_maps(path))
 
 
-def _as_map(name: str, value: object, unit: u.UnitBase, shape: tuple | None) -> u.Quantity:
+def _as_map(name: str, value: Any, unit: u.UnitBase, shape: tuple | None) -> u.Quantity:
     value = as_quantity(name, value, unit, positive=False)
     if value is None or value.ndim != 2 or (shape is not None and value.shape != shape):
         rule = f"must be a map of shape {'(y, x)' if shape is None else shape}"

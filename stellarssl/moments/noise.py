@@ -1,6 +1,7 @@
 """The noise of a cube: given, or measured from a bounded sample of channels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -60,7 +61,7 @@ class Noise:
     factor: np.ndarray
     kappa: float
     origin: str
-    given: object = None
+    given: Any = None
     grid: CellGrid | None = None
     cells: np.ndarray | None = None
 
@@ -223,7 +224,7 @@ class _CellSample:
         return fill_cells(self.sigma) if np.isfinite(self.sigma).any() else None
 
 
-def noise_array(given: object, shape: tuple[int, int, int], unit: u.UnitBase) -> u.Quantity | None:
+def noise_array(given: Any, shape: tuple[int, int, int], unit: u.UnitBase) -> u.Quantity | None:
     """Check the argument ``noise``.
 
     Parameters

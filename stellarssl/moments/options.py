@@ -12,7 +12,7 @@ import numpy as np
 from stellarssl._utils.options import option
 from stellarssl._utils.provenance import file_sha256
 from stellarssl._utils.quantities import as_quantity
-from stellarssl.cubes import Cube, ReadKeywords, ReadOptions
+from stellarssl.cubes import Cube, CubeLike, ReadKeywords, ReadOptions
 from stellarssl.cubes.headers import parse_brightness
 from stellarssl.cubes.options import number_or_text
 from stellarssl.cubes.read import open_cube
@@ -126,7 +126,7 @@ def spell_array(value: object) -> str:
         return str(value)
     array = np.ascontiguousarray(value)
     unit = f" {value.unit}" if isinstance(value, u.Quantity) else ""
-    return f"array {array.shape}{unit} with sha256 {hashlib.sha256(array).hexdigest()[:12]}"
+    return f"array {array.shape}{unit} with sha256 {hashlib.sha256(array.data).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -259,7 +259,7 @@ class MomentOptions(ReadOptions):
         )
         return checked
 
-    def open(self, cube: object) -> Cube:
+    def open(self, cube: CubeLike) -> Cube:
         """Open a cube with these options.
 
         Parameters

@@ -1,5 +1,7 @@
 """Blocks of a cube as C-contiguous float32 arrays, whatever the cube is read from."""
 
+from typing import Any
+
 import numpy as np
 
 from stellarssl._utils.compiled import compiled
@@ -37,7 +39,7 @@ def read_block(cube: Cube, channels: slice, rows: slice, columns: slice) -> np.n
     return block
 
 
-def read_part(array: object, channels: slice, rows: slice, columns: slice) -> np.ndarray:
+def read_part(array: Any, channels: slice, rows: slice, columns: slice) -> np.ndarray:
     """Read a part of anything that can be sliced.
 
     Parameters

@@ -102,9 +102,11 @@ class Observation:
             If there is more than one distance.
         """
         distance = as_distance(distance, maps.distance, one_value="to describe an observation")
-        for name, value in (("beam", maps.beam), ("tracer", maps.tracer)):
-            if value is None:
-                raise MissingInputError(name, "must be given to know how the map was observed")
+        rule = "must be given to know how the map was observed"
+        if maps.beam is None:
+            raise MissingInputError("beam", rule)
+        if maps.tracer is None:
+            raise MissingInputError("tracer", rule)
         tile_pixel = as_quantity("pixel", pixel, u.pc) / distance
         tile_pixel = tile_pixel.to_value(u.dimensionless_unscaled)
         variance = (beam_width(maps.beam).to_value(u.rad) / _FWHM) ** 2

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from stellarssl.pipeline.analysis import Analysis, analyze, segment
     from stellarssl.pipeline.demo import compare, demo_files
     from stellarssl.pipeline.masses import estimate_mass, group_by_observation, write_masses
-    from stellarssl.pipeline.positions import Sources, read_sources
+    from stellarssl.pipeline.positions import PositionsLike, Sources, read_sources
 
 __all__ = [
     "Analysis",
+    "PositionsLike",
     "Report",
     "Sources",
     "analyze",
@@ -32,6 +33,7 @@ __all__ = [
 
 _MODULE_OF = {
     "Analysis": "analysis",
+    "PositionsLike": "positions",
     "Sources": "positions",
     "analyze": "analysis",
     "compare": "demo",

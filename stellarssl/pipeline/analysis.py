@@ -4,12 +4,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
-from astropy.coordinates import SkyCoord
-from astropy.table import QTable, Table
+from astropy.table import QTable
 
 from stellarssl._utils.options import accepts
+from stellarssl.cubes import CubeLike
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import StellarSSLError
 from stellarssl.library import ReferenceLibrary
@@ -22,7 +22,7 @@ from stellarssl.pipeline.masses import (
     write_masses,
 )
 from stellarssl.pipeline.models import as_encoder, as_library
-from stellarssl.pipeline.positions import read_sources
+from stellarssl.pipeline.positions import PositionsLike, read_sources
 from stellarssl.segmentation import PCASegmenter, Segmentation
 
 __all__ = ["Analysis", "analyze", "segment"]
@@ -79,7 +79,7 @@ class Analysis:
 
 @accepts(MomentOptions)
 def segment(
-    data: object,
+    data: CubeLike | MomentMaps,
     *,
     n_classes: int | None = None,
     library: ReferenceLibrary | str | os.PathLike | None = None,
@@ -133,8 +133,8 @@ def _embedded_for(encoder: Encoder | str | os.PathLike | None) -> ReferenceLibra
 
 @accepts(MomentOptions)
 def analyze(
-    data: object,
-    positions: SkyCoord | Table | str | os.PathLike | None = None,
+    data: CubeLike | MomentMaps,
+    positions: PositionsLike | None = None,
     *,
     n_classes: int | None = None,
     library: ReferenceLibrary | str | os.PathLike | None = None,
@@ -174,7 +174,7 @@ def analyze(
         If nothing is detected.
     """
     checked, distance = split_distance(options)
-    given = {
+    given: dict[str, Any] = {
         "library": None if library is None else as_library(library),
         "encoder": None if encoder is None else as_encoder(encoder),
     }
@@ -182,8 +182,8 @@ def analyze(
     sources = None if positions is None else read_sources(positions)
     maps = as_maps(data, checked)
     windowed = sources is not None and sources.velocity_range is not None
-    with_maps = {"progress": checked.progress}
-    refused = {}
+    with_maps: dict[str, Any] = {"progress": checked.progress}
+    refused: dict[str, StellarSSLError] = {}
     masses = segmentation = None
     try:
         measured, shared = (data, checked.given()) if windowed else (maps, with_maps)

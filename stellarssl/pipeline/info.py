@@ -12,7 +12,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 
 from stellarssl._utils.geometry import TILE_WIDTH, beam_width
 from stellarssl._utils.options import accepts, option_of
-from stellarssl.cubes import Cube
+from stellarssl.cubes import Cube, CubeLike
 from stellarssl.cubes._sample import quick_noise, sample_values
 from stellarssl.cubes.read import assemble, missing_error, open_with_options
 from stellarssl.cubes.sources import Source
@@ -36,7 +36,7 @@ _KINDS = {
 
 
 @accepts(MomentOptions)
-def info(cube: object, **options: Unpack[MomentKeywords]) -> Report:
+def info(cube: CubeLike, **options: Unpack[MomentKeywords]) -> Report:
     """Report what a cube is, and what would be refused and why, without working on it.
 
     Headers and a sample of at most some 10^6 values of the cube are read, and the map of a
@@ -147,7 +147,7 @@ def _check_each(options: MomentOptions, refusals: _Refusals) -> MomentOptions:
 
 
 def _open(
-    cube: object, options: MomentOptions, refusals: _Refusals
+    cube: CubeLike, options: MomentOptions, refusals: _Refusals
 ) -> tuple[Source, MomentOptions]:
     """Open a cube; without the option ``hdu`` if that is what is wrong."""
     try:

@@ -8,13 +8,13 @@ from typing import Unpack
 
 import astropy.units as u
 import numpy as np
-from astropy.coordinates import SkyCoord
-from astropy.table import QTable, Table, vstack
+from astropy.table import QTable, vstack
 from radio_beam import Beam
 
 from stellarssl._utils.flags import flag_bit
 from stellarssl._utils.geometry import TILE_PIXELS
 from stellarssl._utils.options import accepts
+from stellarssl.cubes import CubeLike
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError, NoSignalError
 from stellarssl.library import ReferenceLibrary
@@ -22,7 +22,7 @@ from stellarssl.masses import mass_table, write_table
 from stellarssl.moments import MomentKeywords, MomentMaps, MomentOptions, moment_maps
 from stellarssl.observe import Observation
 from stellarssl.pipeline.models import as_encoder, as_library
-from stellarssl.pipeline.positions import Sources, read_sources
+from stellarssl.pipeline.positions import PositionsLike, Sources, read_sources
 from stellarssl.tiles import TileSet, column_peaks, make_tiles
 
 __all__ = ["estimate_mass", "group_by_observation", "write_masses"]
@@ -30,8 +30,8 @@ __all__ = ["estimate_mass", "group_by_observation", "write_masses"]
 
 @accepts(MomentOptions)
 def estimate_mass(
-    data: object,
-    positions: SkyCoord | Table | str | os.PathLike | None = None,
+    data: CubeLike | MomentMaps,
+    positions: PositionsLike | None = None,
     *,
     library: ReferenceLibrary | str | os.PathLike | None = None,
     encoder: Encoder | str | os.PathLike | None = None,
@@ -122,7 +122,7 @@ def as_allowed(allow: Sequence[str]) -> tuple[str, ...]:
     return tuple(allow)
 
 
-def split_distance(options: MomentKeywords) -> tuple[MomentOptions, object]:
+def split_distance(options: MomentKeywords) -> tuple[MomentOptions, u.Quantity | str | None]:
     """Return checked options, and the distance that was given, which may be one per source."""
     distance = options.get("distance")
     if isinstance(distance, u.Quantity) and not distance.isscalar:
@@ -133,7 +133,7 @@ def split_distance(options: MomentKeywords) -> tuple[MomentOptions, object]:
 _WITH_MAPS = ("distance", "progress")
 
 
-def as_maps(data: object, options: MomentOptions) -> MomentMaps:
+def as_maps(data: CubeLike | MomentMaps, options: MomentOptions) -> MomentMaps:
     """Make maps of a cube; return maps as they are, and refuse options that come too late."""
     if not isinstance(data, MomentMaps):
         return moment_maps(data, **options.given())
@@ -145,9 +145,9 @@ def as_maps(data: object, options: MomentOptions) -> MomentMaps:
 
 
 def _window_by_window(
-    data: object,
+    data: CubeLike | MomentMaps,
     sources: Sources,
-    distance: object,
+    distance: u.Quantity | str | None,
     models: Models,
     options: MomentOptions,
 ) -> QTable:
@@ -157,7 +157,7 @@ def _window_by_window(
         raise InputError("velocity_range", rule)
     cube = options.open(data)
     options = replace(options, hdu=None)  # it has been opened
-    windows, window_of = np.unique(sources.velocity_range, axis=0, return_inverse=True)
+    windows, window_of = np.unique(u.Quantity(sources.velocity_range), axis=0, return_inverse=True)
     window_of = window_of.reshape(-1)
     tables = []
     for i, window in enumerate(windows):
@@ -170,7 +170,7 @@ def _window_by_window(
 def _masses(
     maps: MomentMaps,
     sources: Sources | None,
-    distance: object,
+    distance: u.Quantity | str | None,
     models: Models,
     *,
     progress: bool,
@@ -188,7 +188,7 @@ def _masses(
         position_error=sources.position_error,
         ids=sources.id,
     )
-    flags = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
+    flags_of_tiles = flags | flag_bit("missing_flux") * _filtered_out(maps, tiles)
     library, encoder = models.library, models.encoder
     tables, rows_of = [], []
     for observation, rows in _observations(maps, tiles, library):
@@ -202,7 +202,7 @@ def _masses(
             seen,
             encoder,
             tracer=maps.tracer,
-            flags=flags[rows],
+            flags=flags_of_tiles[rows],
             allow=models.allow,
             meta=_meta(maps, tiles),
             progress=progress,
@@ -229,7 +229,7 @@ def _filtered_out(maps: MomentMaps, tiles: TileSet) -> np.ndarray:
 
 def _observations(
     maps: MomentMaps, tiles: TileSet, library: ReferenceLibrary
-) -> list[tuple[Observation | None, np.ndarray]]:
+) -> Sequence[tuple[Observation | None, np.ndarray]]:
     """Group tiles by the library that they are looked up in.
 
     None stands for a library that has been observed already, by whoever chose it.

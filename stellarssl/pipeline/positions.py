@@ -4,6 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import astropy.units as u
 import numpy as np
@@ -14,7 +15,7 @@ from regions import Regions
 
 from stellarssl.exceptions import InputError, StellarSSLWarning
 
-__all__ = ["Sources", "read_sources"]
+__all__ = ["PositionsLike", "Sources", "read_sources"]
 
 _FORMS = "must be a SkyCoord, a table, a catalog file or a DS9/CRTF region file"
 _REGION_FILES = {".reg": "ds9", ".ds9": "ds9", ".crtf": "crtf", ".crtf.gz": "crtf"}
@@ -62,7 +63,11 @@ class Sources:
         return Sources(tuple(self.id[i] for i in rows), self.skycoord[rows], **known)
 
 
-def read_sources(positions: object) -> Sources:
+PositionsLike: TypeAlias = SkyCoord | Table | Sources | str | os.PathLike
+"""Anything that `read_sources` takes: coordinates, a table, a catalog file or a region file."""
+
+
+def read_sources(positions: PositionsLike) -> Sources:
     """Turn any form of positions into `Sources`.
 
     Parameters

@@ -214,7 +214,10 @@ def _spectral_facts(report: Report) -> list[tuple[str, str]]:
         first, last = report.frequency.value
         text = f"{first:.9g} to {last:.9g} GHz ({report.spectral_axis}, {frame})"
         label = "frequency"
-    facts = [(label, f"{text}, {n_channels} channels of {report.channel_width:.4g}")]
+    width = f"{report.channel_width.value:.4g} {report.channel_width.unit.to_string('fits')}"
+    if report.velocity is not None:
+        width = f"{report.channel_width.value:.4g} km/s"
+    facts = [(label, f"{text}, {n_channels} channels of {width}")]
     start, stop = report.channels
     if stop - start < n_channels:
         facts.append(("used", f"channels {start} to {stop - 1} of 0 to {n_channels - 1}"))

@@ -4,6 +4,7 @@ import os
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from stellarssl.exceptions import InputError
 from stellarssl.pretrain.views import ViewSettings
@@ -237,7 +238,7 @@ def preset_from_dict(record: dict) -> Preset:
     return _checked(Preset(record["name"], stages=stages, **sections))
 
 
-def _section(name: str, kind: type, record: dict) -> object:
+def _section(name: str, kind: type, record: dict) -> Any:
     """Build a section, refusing what it does not know."""
     known = {item.name: item for item in fields(kind)}
     unknown = sorted(set(record) - set(known))
@@ -254,7 +255,7 @@ def _section(name: str, kind: type, record: dict) -> object:
     return kind(**values)
 
 
-def _fits(kind: type, value: object) -> bool:
+def _fits(kind: Any, value: object) -> bool:
     """Tell whether a TOML value can stand for a field; an integer may stand for a float."""
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)

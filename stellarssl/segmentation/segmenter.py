@@ -113,7 +113,7 @@ class PCASegmenter:
         beam = 0.0 if maps.beam is None else (maps.beam.sr / _pixel(wcs)).decompose().value
         classes = find_classes(components, self.n_classes, self.random_state)
         classes = by_column(classes, maps.moment0.value)  # in proportion to the column
-        patch = WINDOW // len(self.library.tokens.mean)
+        patch = WINDOW // len(self.library.token_mean)
         smallest = max(patch**2, beam) * (_pixel(wcs) / _pixel(maps.wcs)).value
         labels = connected_pieces(classes, smallest)
         table = segment_table(labels, classes, components, maps, distance)

@@ -1,6 +1,7 @@
 """Mean spectra in rings around sources, from a cube or from simulated tiles."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -10,7 +11,7 @@ from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl._utils.provenance import provenance
 from stellarssl._utils.quantities import as_distance, as_quantity
 from stellarssl._utils.stages import stage
-from stellarssl.cubes import Cube, read_cube
+from stellarssl.cubes import Cube, CubeLike, read_cube
 from stellarssl.exceptions import InputError
 from stellarssl.moments.blocks import as_bytes
 from stellarssl.moments.options import as_efficiency
@@ -27,7 +28,7 @@ _KMS = u.km / u.s
 
 @stage("spectra")
 def source_spectra(
-    cube: object,
+    cube: CubeLike,
     positions: SkyCoord,
     *,
     distance: u.Quantity | str | None = None,
@@ -234,7 +235,7 @@ def _check_half_width(half_width: object) -> float:
     return float(value)
 
 
-def _check_noise(noise: object, shape: tuple[int, ...]) -> np.ndarray | None:
+def _check_noise(noise: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the noise as a number or an array [K]; NaN in a map stays."""
     noise = as_quantity("noise", noise, u.K, positive=False)
     if noise is None:

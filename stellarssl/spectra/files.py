@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -29,7 +30,7 @@ _COLUMNS = (
 )
 
 
-def write_spectra(spectra: object, path: str | os.PathLike, *, overwrite: bool) -> Path:
+def write_spectra(spectra: Any, path: str | os.PathLike, *, overwrite: bool) -> Path:
     """Write the spectra of sources.
 
     Parameters
@@ -69,7 +70,7 @@ def write_spectra(spectra: object, path: str | os.PathLike, *, overwrite: bool) 
     return Path(path)
 
 
-def _image(spectra: object, name: str) -> fits.ImageHDU:
+def _image(spectra: Any, name: str) -> fits.ImageHDU:
     value = getattr(spectra, _IMAGES[name])
     hdu = fits.ImageHDU(value.to_value(u.K).astype(np.float32), name=name)
     offset = spectra.offset.to_value(u.km / u.s)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
+from astropy.coordinates import SkyCoord
 from photutils.geometry import circular_overlap_grid
 
 from stellarssl._utils.geometry import TILE_PIXEL
@@ -125,7 +126,7 @@ def _clipped(middle: float, reach: float, n: int) -> slice:
     return slice(int(start), max(int(start), int(stop)))
 
 
-def locate(cube: Cube, positions: object, distance: u.Quantity) -> list[Region]:
+def locate(cube: Cube, positions: SkyCoord, distance: u.Quantity) -> list[Region]:
     """Find the rings around sources on a map.
 
     Parameters

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterator
 from concurrent import futures
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from distributed import Client, Future, LocalCluster, as_completed
 
@@ -64,7 +65,7 @@ def _lost() -> StellarSSLError:
 
 
 @contextmanager
-def connected(parallel: object, models: Models) -> Iterator[Workers]:
+def connected(parallel: Any, models: Models) -> Iterator[Workers]:
     """Connect to a cluster, or start one, and see that its workers find the models.
 
     Parameters
@@ -101,7 +102,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _client(parallel: object) -> AbstractContextManager[Client]:
+def _client(parallel: Any) -> AbstractContextManager[Client]:
     if isinstance(parallel, Client):
         return nullcontext(parallel)
     if isinstance(parallel, int):
@@ -135,7 +136,7 @@ def _current() -> Client:
         raise InputError("parallel", rule, "current-scheduler") from error
 
 
-def _client_of(address: object) -> Client:
+def _client_of(address: Any) -> Client:
     rule = "must be the address of a dask scheduler that answers, such as 'tcp://10.0.0.1:8786'"
     if not isinstance(address, str):
         raise InputError("parallel", rule, address)

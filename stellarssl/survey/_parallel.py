@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from stellarssl._utils.optional import require
 from stellarssl.exceptions import InputError
@@ -84,7 +85,7 @@ class Here:
             yield key, result
 
 
-def workers(parallel: object, models: Models) -> AbstractContextManager:
+def workers(parallel: Any, models: Models) -> AbstractContextManager:
     """Open what tasks run on.
 
     Parameters

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import QTable
@@ -239,7 +240,7 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
 
     def write() -> list[Path]:
         maps = MomentMaps.read(job.folder / "moments.fits")
-        shared = {"encoder": encoder, "library": library}
+        shared: dict[str, Any] = {"encoder": encoder, "library": library}
         segments = segment(maps, n_classes=recipe.products.n_classes, **shared)
         with storing(job.folder):
             return segments.write(job.folder, overwrite=True)

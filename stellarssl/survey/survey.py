@@ -6,9 +6,8 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
-from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from tqdm import tqdm
 
@@ -16,7 +15,7 @@ from stellarssl._utils.options import accepts
 from stellarssl.exceptions import InputError, StellarSSLError
 from stellarssl.moments import MomentKeywords, MomentOptions
 from stellarssl.moments.blocks import as_threads, available_memory
-from stellarssl.pipeline import read_sources
+from stellarssl.pipeline import PositionsLike, read_sources
 from stellarssl.pipeline.masses import as_allowed
 from stellarssl.segmentation import PCASegmenter
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
@@ -34,10 +33,10 @@ __all__ = ["run"]
 @accepts(MomentOptions)
 def run(
     cubes: Iterable[str | os.PathLike],
-    positions: SkyCoord | Table | str | os.PathLike | None,
+    positions: PositionsLike | None,
     output: str | os.PathLike,
     *,
-    parallel: object = None,
+    parallel: Any = None,
     only_sources: bool = False,
     n_classes: int | None = None,
     library: str | os.PathLike | None = None,
@@ -145,7 +144,7 @@ def _listed(cubes: Iterable[str | os.PathLike]) -> list[str]:
     return listed
 
 
-def _with_resources(options: MomentOptions, parallel: object) -> MomentOptions:
+def _with_resources(options: MomentOptions, parallel: Any) -> MomentOptions:
     """Return options with what each task that reads a cube may use; no bars of single cubes."""
     memory, n_threads = options.memory_limit, options.n_threads
     here = parallel is None or isinstance(parallel, int)

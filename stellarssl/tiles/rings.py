@@ -190,7 +190,8 @@ def ring_statistics(
     rings = _rings_between(*radii)
     covered = np.ones((len(maps), *maps.shape[2:]), dtype=bool) if covered is None else covered
     detected = covered if detected is None else detected & covered
-    parts, names = [], ()
+    parts: list[np.ndarray] = []
+    names: tuple[str, ...] = ()
     for start in range(0, max(len(maps), 1), _BATCH):
         rows = slice(start, start + _BATCH)
         sums = _ring_sums(maps[rows], detected[rows], covered[rows])

@@ -80,7 +80,7 @@ class Tracer:
 
 
 def get_tracer(
-    tracer: object,
+    tracer: Tracer | u.Quantity | str | None,
     *,
     rest_value: u.Quantity | str | None = None,
     excitation_temperature: u.Quantity | str | None = None,
@@ -150,12 +150,12 @@ def get_tracer(
     )
 
 
-def tracer_frequency(tracer: object) -> u.Quantity | None:
+def tracer_frequency(tracer: Tracer | u.Quantity | str | None) -> u.Quantity | None:
     """Return the rest frequency that naming a tracer implies.
 
     Parameters
     ----------
-    tracer : object
+    tracer : str, `~astropy.units.Quantity`, `Tracer` or None
         As `get_tracer` takes it.
 
     Returns

@@ -1,5 +1,7 @@
 """The chaos game, played by a pool of points at a time."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -13,7 +15,7 @@ POOL = 1024
 
 _DECKS = 8
 _DECK = POOL // _DECKS
-_OPTIONS = {"cache": True, "error_model": "numpy", "nogil": True}
+_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 
 
 @njit(**_OPTIONS)

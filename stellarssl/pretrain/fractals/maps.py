@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from stellarssl.exceptions import InputError
 from stellarssl.pretrain.fractals.variations import VARIATIONS
@@ -12,7 +13,7 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 """The affine map that changes nothing."""
 
 
-def _numbers(name: str, values: object, count: int) -> tuple[float, ...]:
+def _numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
     try:
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:

@@ -143,7 +143,7 @@ def render_indexed(
     StellarSSLError
         If 200 attempts fail.
     """
-    rejected = Counter()
+    rejected: Counter[str] = Counter()
     for attempt in range(_ATTEMPTS):
         draws = Draws(seed, index, attempt, 1)
         try:

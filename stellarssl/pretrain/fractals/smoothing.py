@@ -1,5 +1,7 @@
 """Smoothing of sums: of counts, and of counts times color."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -7,7 +9,7 @@ from stellarssl.pretrain.fractals._math import exp, log
 
 __all__ = ["add_adaptive_beam", "add_wide_beam"]
 
-_OPTIONS = {"cache": True, "error_model": "numpy", "nogil": True}
+_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 _N_SCALES = 3
 _ENOUGH = 16.0
 
