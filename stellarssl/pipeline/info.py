@@ -135,7 +135,7 @@ class _Refusals:
 
 def _check_each(options: MomentOptions, refusals: _Refusals) -> MomentOptions:
     """Check options one by one; replace what breaks a rule by its default."""
-    values = {}
+    values: dict[str, Any] = {}
     for each in fields(options):
         value = getattr(options, each.name)
         try:
@@ -221,10 +221,10 @@ def _line(cube: Cube) -> dict[str, Any]:
     if cube.rest_value is None:
         return {}
     try:
-        name = get_tracer("auto", rest_value=cube.rest_value).name
+        line = get_tracer("auto", rest_value=cube.rest_value)
     except InputError:
-        name = None
-    return {"rest_value": cube.rest_value, "line": name}
+        line = None
+    return {"rest_value": cube.rest_value, "line": line and line.name}
 
 
 def _efficiency(cube: Cube, options: MomentOptions, refusals: _Refusals) -> float | None:
@@ -244,7 +244,7 @@ def _efficiency(cube: Cube, options: MomentOptions, refusals: _Refusals) -> floa
 
 def _tracer(cube: Cube, options: MomentOptions, refusals: _Refusals) -> Tracer | None:
     """Return the tracer, with those of the options about it that suit it."""
-    lte = {
+    lte: dict[str, Any] = {
         "excitation_temperature": options.excitation_temperature,
         "abundance": options.abundance,
     }
@@ -307,13 +307,15 @@ def _check_mask(mask: object, shape: tuple[int, int, int]) -> str | None:
     return None if as_mask(mask, shape) is None else "argument"
 
 
-def _check_noise(noise: object, cube: Cube) -> tuple[u.Quantity | None, str, bool] | None:
+def _check_noise(
+    noise: Path | u.Quantity | None, cube: Cube
+) -> tuple[u.Quantity | None, str, bool] | None:
     """Return the median of a given noise, its origin, and whether it differs between channels."""
     if noise is None:
         return None
     unit = u.K if cube.unit is None else cube.unit
     if not isinstance(noise, Path):
-        array = noise_array(noise, cube.shape, unit)
+        array = u.Quantity(noise_array(noise, cube.shape, unit))
         return np.nanmedian(array), "argument", array.shape[0] > 1
     shape, text = image_shape("noise", noise)
     if not text:

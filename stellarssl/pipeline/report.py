@@ -203,22 +203,19 @@ def _facts(report: Report, spell: _Spell) -> list[tuple[str, str]]:
 
 
 def _spectral_facts(report: Report) -> list[tuple[str, str]]:
-    frame = report.specsys or "frame not stated"
+    about = report.specsys or "frame not stated"
     n_channels = report.shape[0]
+    width = u.Quantity(report.channel_width)
     if report.velocity is not None:
-        first, last = report.velocity.value
-        text = f"{first:.6g} to {last:.6g} km/s ({report.spectral_axis}, "
-        text += f"{report.velocity_convention}, {frame})"
-        label = "velocity"
+        label, (first, last) = "velocity", report.velocity.to_value(u.km / u.s)
+        span, step = f"{first:.6g} to {last:.6g} km/s", f"{width.to_value(u.km / u.s):.4g} km/s"
+        about = f"{report.velocity_convention}, {about}"
     else:
-        first, last = report.frequency.value
-        text = f"{first:.9g} to {last:.9g} GHz ({report.spectral_axis}, {frame})"
-        label = "frequency"
-    width = f"{report.channel_width.value:.4g} {report.channel_width.unit.to_string('fits')}"
-    if report.velocity is not None:
-        width = f"{report.channel_width.value:.4g} km/s"
-    facts = [(label, f"{text}, {n_channels} channels of {width}")]
-    start, stop = report.channels
+        label, (first, last) = "frequency", u.Quantity(report.frequency).to_value(u.GHz)
+        span, step = f"{first:.9g} to {last:.9g} GHz", f"{width.to_value(u.kHz):.4g} kHz"
+    text = f"{span} ({report.spectral_axis}, {about}), {n_channels} channels of {step}"
+    facts = [(label, text)]
+    start, stop = report.channels or (0, n_channels)
     if stop - start < n_channels:
         facts.append(("used", f"channels {start} to {stop - 1} of 0 to {n_channels - 1}"))
     return facts
