@@ -25,7 +25,6 @@ from stellarssl._utils.stages import (
 from stellarssl.cubes import (
     Cube,
     ReadOptions,
-    preflight,
     read_cube,
 )
 from stellarssl.encoder import (
@@ -58,6 +57,7 @@ from stellarssl.pipeline import (
     compare,
     demo_files,
     estimate_mass,
+    info,
     segment,
     write_masses,
 )
@@ -111,6 +111,7 @@ __all__ = [
     "estimate_mass",
     "evaluate",
     "exceptions",
+    "info",
     "library",
     "make_tiles",
     "masses",
@@ -120,7 +121,6 @@ __all__ = [
     "observe",
     "pipeline",
     "plots",
-    "preflight",
     "pretrain",
     "profile",
     "read_cube",

@@ -203,8 +203,8 @@ def test_info_tells_what_is_refused(cube, capsys):
     assert "C18O(1-0)" in report
     assert "140 pc" in report
     fits.delval(cube, "BUNIT")
-    main(["info", str(cube)])
-    assert "unit=" in capsys.readouterr().out
+    assert main(["info", str(cube)]) == 1
+    assert "--unit: must be given" in capsys.readouterr().out
 
 
 def test_demo_prints_the_truth_beside_the_estimate(tmp_path, monkeypatch, capsys):

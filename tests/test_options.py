@@ -26,6 +26,7 @@ FUNCTIONS = {
     "read_cube": (READING, ["cube"]),
     "moment_maps": (MEASURING, ["cube"]),
     "moment_plan": (MEASURING, ["cube"]),
+    "info": (MEASURING, ["cube"]),
     "estimate_mass": (MEASURING, ["data", *POSITIONS]),
     "segment": (MEASURING, ["data", "n_classes", "library", "encoder"]),
     "analyze": (MEASURING, ["data", "n_classes", *POSITIONS]),
@@ -36,7 +37,7 @@ FUNCTIONS = {
 }
 
 VERBS = {
-    "info": ["plan"],
+    "info": ["plan", "json"],
     "moments": ["output", "overwrite"],
     "mass": [*POSITIONS, "output", "overwrite", "profile"],
     "segment": ["n_classes", "library", "encoder", "output", "overwrite"],

@@ -35,7 +35,7 @@ def test_import_loads_no_other_package():
     assert set(loaded) - set(sys.stdlib_module_names) == {"stellarssl"}
 
 
-@pytest.mark.parametrize("room", ["tracers", "cubes", "moments", "tiles"])
+@pytest.mark.parametrize("room", ["tracers", "cubes", "moments", "tiles", "pipeline"])
 def test_stations_before_the_encoder_do_without_torch(room):
     assert _run(f"import sys, stellarssl.{room}; print('torch' in sys.modules)") == ["False"]
 

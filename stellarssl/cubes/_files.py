@@ -89,7 +89,7 @@ class Scaling:
         header : `~astropy.io.fits.Header`
             Header of the image.
         stored : dtype
-            Type of the stored numbers.
+            Type of the numbers, in a file or as `astropy.io.fits` returns them.
 
         Returns
         -------
@@ -97,10 +97,14 @@ class Scaling:
             Factor, offset and blank value.
         """
         scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
+        blank = header.get("BLANK") if stored.kind in "iu" else None
+        if stored.kind == ("i" if stored.itemsize == 1 else "u"):
+            # FITS has no such type: astropy has added BZERO and left it in the header
+            blank = None if blank is None else blank + round(zero)
+            scale, zero = 1.0, 0.0
         if stored.kind == "f" and (scale, zero) == (1, 0):
             return None
         exact = stored.itemsize <= 2 or (stored.kind == "f" and stored.itemsize == 4)
-        blank = header.get("BLANK") if stored.kind in "iu" else None
         return cls(scale, zero, blank, np.dtype("f4" if exact else "f8"))
 
     def apply(self, stored: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ def number_or_text(text: str) -> int | str:
     value : int or str
         The number, or the text itself.
     """
-    return int(text) if text.isdigit() else text
+    return int(text) if text.removeprefix("-").isdecimal() else text
 
 
 def _spell_beam(beam: Beam) -> str:

@@ -1,7 +1,7 @@
 """`read_cube`: what a source says, what the arguments add, and what is still missing."""
 
 import warnings
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import astropy.units as u
 import numpy as np
@@ -25,6 +25,7 @@ from stellarssl.exceptions import InputError, MissingInputError, StellarSSLWarni
 
 __all__ = ["assemble", "missing_error", "open_cube", "open_with_options", "read_cube"]
 
+_Options = TypeVar("_Options", bound=ReadOptions)
 _KMS = u.km / u.s
 _WIDTH_TOLERANCE = 0.01
 _BRIGHT = 1e4  # K; thermal lines stay below, masers and wrong units do not
@@ -136,7 +137,7 @@ def missing_error(cube: Cube, missing: dict[str, str]) -> MissingInputError:
     return MissingInputError(", ".join(missing), rule)
 
 
-def open_with_options(cube: CubeLike, options: ReadOptions) -> tuple[Source, ReadOptions]:
+def open_with_options(cube: CubeLike, options: _Options) -> tuple[Source, _Options]:
     """Return the source of a cube, and the options together with those it was read with.
 
     Parameters

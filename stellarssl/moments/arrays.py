@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from stellarssl.exceptions import InputError
 
-__all__ = ["as_footprint", "as_mask", "check_flags", "check_noise", "noise_quantity"]
+__all__ = ["as_footprint", "as_mask", "check_flags", "check_noise", "image_shape", "noise_quantity"]
 
 
 def check_flags(name: str, value: Any, n_axes: int) -> Any:
@@ -93,11 +93,48 @@ def _existing(name: str, path: str | os.PathLike) -> Path:
     return path.absolute()
 
 
+def image_shape(name: str, path: Path) -> tuple[tuple[int, ...], str]:
+    """Return the shape of the first image of a FITS file, from its header alone.
+
+    Parameters
+    ----------
+    name : str
+        Name of the option, for the error.
+    path : `~pathlib.Path`
+        FITS file.
+
+    Returns
+    -------
+    shape : tuple of int
+        In the order of numpy, without axes of length one in front.
+    unit : str
+        The header's BUNIT; empty if there is none.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no image.
+    """
+    try:
+        with fits.open(path) as hdus:
+            hdu = _first_image(hdus)
+            shape, unit = tuple(hdu.shape), hdu.header.get("BUNIT", "")
+    except (OSError, ValueError, TypeError, StopIteration) as error:
+        raise InputError(name, "must be a FITS file that holds an image", str(path)) from error
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape, unit
+
+
+def _first_image(hdus: fits.HDUList) -> fits.ImageHDU:
+    return next(hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2)
+
+
 def _read_image(name: str, path: Path) -> tuple[np.ndarray, str]:
     """Return the first image of a FITS file, without axes of length one in front, and its unit."""
     try:
         with fits.open(path) as hdus:
-            hdu = next(hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2)
+            hdu = _first_image(hdus)
             data, unit = np.asarray(hdu.data), hdu.header.get("BUNIT", "")
     except (OSError, ValueError, TypeError, StopIteration) as error:
         raise InputError(name, "must be a FITS file that holds an image", str(path)) from error

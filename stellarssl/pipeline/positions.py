@@ -4,7 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import astropy.units as u
 import numpy as np
@@ -183,6 +183,8 @@ def _coordinates(table: Table, names: dict[str, str]) -> SkyCoord:
             return table[names[candidate]]
     if "ra" in names and "dec" in names:
         ra, dec = (table[names[key]] for key in ("ra", "dec"))
+        _check_filled("ra", ra)
+        _check_filled("dec", dec)
         # a column without a unit holds degrees, as in every catalog service
         angles = [
             u.Quantity(np.ma.getdata(axis), getattr(axis, "unit", None) or u.deg)
@@ -199,7 +201,16 @@ def _column(table: Table, names: dict[str, str], key: str, unit: u.Unit) -> u.Qu
     column = table[names[key]]
     if getattr(column, "unit", None) is None:
         raise InputError(key, f"must be a column with a unit convertible to {unit}", column.dtype)
+    _check_filled(key, column)
     try:
         return u.Quantity(column).to(unit)
     except u.UnitConversionError as error:
         raise InputError(key, f"must be convertible to {unit}", str(column.unit)) from error
+
+
+def _check_filled(key: str, column: Any) -> None:
+    """Refuse a column in which the value of a source is masked, as an empty field of a CSV is."""
+    mask = np.asarray(getattr(column, "mask", False))
+    if mask.any():
+        rows = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)) + 1
+        raise InputError(key, "must have a value in each row", f"none in row {rows[0]}")

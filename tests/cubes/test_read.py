@@ -714,3 +714,14 @@ def test_beams_whose_common_beam_is_not_found(write, monkeypatch):
     monkeypatch.setattr(Beams, "common_beam", fail)
     beam = read_cube(write(hdus=[beams_hdu([10, 11, 12, 13, 14, 15])])).beam
     assert_allclose([beam.major.to_value("arcsec"), beam.minor.to_value("arcsec")], 15)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.uint32])
+def test_integers_of_types_that_fits_lacks_are_not_offset_twice(tmp_path, values, dtype):
+    raw = np.round(values).astype(dtype)
+    hdu = fits.PrimaryHDU(raw, make_header())
+    assert_array_equal(kelvin(read_cube(hdu)), raw)
+    hdu.writeto(tmp_path / "cube.fits")
+    assert_array_equal(kelvin(read_cube(tmp_path / "cube.fits")), raw)
+    with fits.open(tmp_path / "cube.fits") as hdus:
+        assert_array_equal(kelvin(read_cube(hdus)), raw)

@@ -112,3 +112,18 @@ def test_refuses_regions_of_pixels(tmp_path):
     Regions([CirclePixelRegion(PixCoord(3, 4), 2)]).write(tmp_path / "p.reg", format="ds9")
     with pytest.raises(InputError, match="must hold sky regions with a center"):
         read_sources(tmp_path / "p.reg")
+
+
+@pytest.mark.filterwarnings("ignore::stellarssl.exceptions.StellarSSLWarning")
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("b,67.1,26.1,", "distance: must have a value in each row; got 'none in row 2'"),
+        ("b,,26.1,140", "ra: must have a value in each row; got 'none in row 2'"),
+    ],
+)
+def test_refuses_empty_fields(tmp_path, row, message):
+    path = tmp_path / "stars.csv"
+    path.write_text(f"id,ra,dec,distance\na,67.0,26.0,140\n{row}\n")
+    with pytest.raises(InputError, match=message):
+        read_sources(path)
