@@ -51,6 +51,8 @@ def has_init(node: ast.ClassDef) -> bool:
 def main() -> int:
     config, public, found = parse_config(Path.cwd()), public_names(), 0
     for path in sorted(PACKAGE.rglob("*.py")):
+        if path.stem.startswith("_") and path.stem != "__init__":
+            continue
         allowed = set(exempt(ast.parse(path.read_text(encoding="utf-8"))))
         for place, name, check, description in process_file(path, config):
             _, *owners = name.split(".")

@@ -13,7 +13,7 @@ from stellarssl.moments import MomentMaps
 
 # file, options, exit status, what each line of refusal must name
 WALK = [
-    ("L1448_13CO_COMPLETE.fits", [], 1, ["unit=", "beam=", "rest_value="]),
+    ("L1448_13CO_COMPLETE.fits", [], 1, ["--unit", "--beam", "--rest-value"]),
     (
         "L1448_13CO_COMPLETE.fits",
         ["--unit", "K", "--beam", "46 arcsec", "--rest-value", "110.201354 GHz",
@@ -24,7 +24,7 @@ WALK = [
     ("NH3_11_EVLA.fits", [], 0, ["tracer"]),
     ("NGC4047_CO_EDGE_CARMA.fits.gz", [], 0, ["distance"]),
     ("NGC4047_CO_EDGE_CARMA_gain.fits.gz", [], 1, ["GAIN"]),
-    ("NGC6946_HI_WSRT.fits", [], 1, ["rest_value="]),
+    ("NGC6946_HI_WSRT.fits", [], 1, ["--rest-value"]),
     ("NGC6946_HI_WSRT.fits", ["--tracer", "HI"], 0, ["distance"]),
     ("OrionKL_methanol_ALMA_SV.fits", [], 0, ["tracer"]),
     ("GASS_HI_295-41.fits.gz", [], 0, ["distance"]),
@@ -95,4 +95,4 @@ def test_galaxies_are_no_clouds(real_cubes, tmp_path, capsys, name, center):
     table = QTable.read(tmp_path / "masses.ecsv")
     assert table["mass"].mask.all()
     assert "coarse_beam" in table["flag_words"][0]
-    assert "no segments: distance: puts" in capsys.readouterr().err
+    assert "no segments: --distance: gives a grid" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 import stellarssl
 from stellarssl._utils.options import option_of
-from stellarssl.cli import verbs
+from stellarssl.cli import _verbs as verbs
 
 __all__ = ["make_parser"]
 

@@ -153,7 +153,6 @@ def test_large_cubes_are_counted_in_gb(write):
     ],
 )
 def test_each_option_counts(write, options, name, expected):
-    TESTED.update(options)
     report = info(write(), **{"distance": "140 pc"} | options)
     assert report.refused == {}
     found = operator.attrgetter(name)(report)
@@ -163,12 +162,10 @@ def test_each_option_counts(write, options, name, expected):
         assert np.all(found == expected)
 
 
-TESTED = set()
-
-
 def test_no_option_is_forgotten():
-    if TESTED:  # empty where this test runs in another process
-        assert {each.name for each in fields(MomentOptions)} == TESTED
+    tested = test_each_option_counts.pytestmark[0].args[1]
+    names = {name for options, *_ in tested for name in options}
+    assert names == {each.name for each in fields(MomentOptions)}
 
 
 @pytest.mark.parametrize(
