@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from stellarssl._utils.output import atomic_path
 from stellarssl.encoder import Features
 
-__all__ = ["LIMIT_BYTES", "folder", "key", "load", "save"]
+__all__ = ["LIMIT_BYTES", "folder", "key", "load", "load_array", "save", "save_array"]
 
 LIMIT_BYTES = 1_000_000_000
 """Size of the cache; the files that were not used for longest are deleted."""
@@ -46,6 +46,51 @@ def key(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def load_array(key: str) -> tuple[np.ndarray, dict] | None:
+    """Load an array from the cache.
+
+    Parameters
+    ----------
+    key : str
+        Key returned by `key`.
+
+    Returns
+    -------
+    found : tuple of ndarray and dict, or None
+        The array and its record; None if there is none or its file is damaged.
+    """
+    path = folder() / f"{key}.safetensors"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            record = json.loads(file.metadata()["record"])
+            array = file.get_tensor("array")
+        path.touch()  # marks the file as used
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return array, record
+
+
+def save_array(key: str, array: np.ndarray, record: dict) -> None:
+    """Store an array in the cache, or do nothing if the disk cannot be written.
+
+    Parameters
+    ----------
+    key : str
+        Key returned by `key`.
+    array : ndarray
+        Array to store.
+    record : dict
+        What belongs to it, in JSON types.
+    """
+    try:
+        with atomic_path(folder() / f"{key}.safetensors", overwrite=True) as temporary:
+            tensors = {"array": np.ascontiguousarray(array)}
+            save_file(tensors, temporary, metadata={"record": json.dumps(record)})
+        _forget_old()
+    except (OSError, SafetensorError):
+        return
+
+
 def load(key: str) -> Features | None:
     """Load features from the cache.
 
@@ -59,14 +104,10 @@ def load(key: str) -> Features | None:
     features : `~stellarssl.encoder.Features` or None
         None if there are no such features or their file is damaged.
     """
-    path = folder() / f"{key}.safetensors"
-    try:
-        with safe_open(path, framework="numpy") as file:
-            record = json.loads(file.metadata()["features"])
-            array = file.get_tensor("array")
-        path.touch()  # marks the file as used
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    found = load_array(key)
+    if found is None or "encoder_sha256" not in found[1]:
         return None
+    array, record = found
     blocks = {name: slice(*ends) for name, ends in record["blocks"].items()}
     return Features(array, blocks, record["encoder_sha256"], record["dtype"])
 
@@ -86,13 +127,7 @@ def save(key: str, features: Features) -> None:
         "encoder_sha256": features.encoder_sha256,
         "dtype": features.dtype,
     }
-    array = np.ascontiguousarray(features.array)
-    try:
-        with atomic_path(folder() / f"{key}.safetensors", overwrite=True) as temporary:
-            save_file({"array": array}, temporary, metadata={"features": json.dumps(record)})
-        _forget_old()
-    except (OSError, SafetensorError):
-        return
+    save_array(key, features.array, record)
 
 
 def _forget_old() -> None:

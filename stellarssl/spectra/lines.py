@@ -7,18 +7,12 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from stellarssl.exceptions import InputError
-from stellarssl.spectra.rings import RING_EDGES, ring_areas, ring_radii
+from stellarssl.spectra.rings import COVERED, RING_EDGES, background_ring, ring_areas
 from stellarssl.spectra.source_spectra import SourceSpectra
 from stellarssl.spectra.sums import RingSums
 from stellarssl.spectra.velocity import channel_offsets, resample, source_velocity
 
 __all__ = ["SourceLines"]
-
-_COVERED = 0.5
-"""Fraction of a ring's area that must have data for the ring to be used."""
-
-_NEAREST_BACKGROUND = 0.1 * u.pc
-"""Mean radius below which a ring is too close to the source to be its background."""
 
 _FAINTEST = 1e-3
 """Peak above the background, relative to that of the whole line, below which it is ignored."""
@@ -66,14 +60,12 @@ class SourceLines:
         weights = sums.region.weights() * sums.seen
         area = weights.sum(axis=(1, 2))
         self.covered[i] = area / ring_areas()
-        used = self.covered[i] >= _COVERED
+        used = self.covered[i] >= COVERED
         if not used[0]:
             return
-        ring = int(np.flatnonzero(used)[-1])
-        if ring_radii()[ring] >= _NEAREST_BACKGROUND:
-            self.background_ring[i] = ring
+        self.background_ring[i] = background_ring(self.covered[i])
         # A channel in which half of a ring's pixels are missing is not comparable with the others.
-        known = used[:, None] & (sums.area >= _COVERED * area[:, None]) & (sums.area > 0)
+        known = used[:, None] & (sums.area >= COVERED * area[:, None]) & (sums.area > 0)
         mean = np.where(known, sums.total / np.where(known, sums.area, 1.0), np.nan)
         error = _ring_errors(weights, sums.noise() if noise is None else noise, beam, sums)
         self._set_velocity(i, mean, error)
@@ -134,7 +126,7 @@ class SourceLines:
             velocity=self.center << u.km / u.s,
             several_components=self.several_components,
             at_band_edge=self.at_band_edge,
-            off_map=self.covered[:, 0] < _COVERED,
+            off_map=self.covered[:, 0] < COVERED,
             id=np.array(np.arange(1, n + 1) if ids is None else ids, dtype=str),
             skycoord=skycoord,
             distance=distance,

@@ -10,10 +10,24 @@ from photutils.geometry import circular_overlap_grid
 from stellarssl._utils.geometry import TILE_PIXEL
 from stellarssl.cubes import Cube
 
-__all__ = ["RING_EDGES", "Region", "locate", "ring_areas", "ring_radii"]
+__all__ = [
+    "COVERED",
+    "RING_EDGES",
+    "Region",
+    "background_ring",
+    "locate",
+    "ring_areas",
+    "ring_radii",
+]
 
 RING_EDGES = (0.0, 1.5, 3.0, 5.0, 8.0, 12.0, 16.0, 22.0, 30.0)
 """Radii that bound the eight rings, in tile pixels; the innermost ring is a disc."""
+
+COVERED = 0.5
+"""Fraction of a ring's area that must have data for the ring to be used."""
+
+_NEAREST_BACKGROUND = 0.1 * u.pc
+"""Mean radius below which a ring is too close to the source to be its background."""
 
 
 def ring_radii() -> u.Quantity:
@@ -42,6 +56,30 @@ def ring_areas() -> np.ndarray:
         Shape (8,), in squared tile pixels.
     """
     return np.pi * np.diff(np.square(RING_EDGES))
+
+
+def background_ring(covered: np.ndarray) -> np.ndarray:
+    """Find the ring that is taken as background: the outermost that is at least half covered.
+
+    Parameters
+    ----------
+    covered : ndarray
+        Fraction of the area of each ring that has data, shape (..., 8).
+
+    Returns
+    -------
+    ring : ndarray of int
+        Index of the ring, shape (...); -1 where its mean radius is below 0.1 pc.
+
+    Examples
+    --------
+    >>> background_ring(np.array([[1, 1, 1, 1, 1, 0.5, 0.3, 0.0], [1, 1, 0, 0, 0, 0, 0, 0]]))
+    array([ 5, -1])
+    """
+    used = np.asarray(covered) >= COVERED
+    last = used.shape[-1] - 1 - np.argmax(used[..., ::-1], axis=-1)
+    far = used.any(axis=-1) & (ring_radii() >= _NEAREST_BACKGROUND)[last]
+    return np.where(far, last, -1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from stellarssl.plots import plot_spectra
 from stellarssl.spectra.files import read_spectra, write_spectra
-from stellarssl.spectra.rings import ring_radii
+from stellarssl.spectra.rings import RING_EDGES, background_ring, ring_radii
 from stellarssl.spectra.statistics import spectrum_statistics
 
 __all__ = ["SourceSpectra"]
@@ -127,6 +127,33 @@ class SourceSpectra:
 
     def _is_background(self) -> np.ndarray:
         return np.arange(self.spectra.shape[1]) == self.background_ring[:, None]
+
+    def within(self, inner: float, outer: float) -> "SourceSpectra":
+        """Keep the rings between two radii.
+
+        The background is then the outermost ring kept that is at least half covered, if its mean
+        radius is 0.1 pc or more.
+
+        Parameters
+        ----------
+        inner, outer : float
+            Radii in tile pixels of 0.0078125 pc. A ring that lies partly beyond them is not kept.
+
+        Returns
+        -------
+        spectra : `SourceSpectra`
+            The same sources; all other rings are NaN and not covered.
+        """
+        edges = np.array(RING_EDGES)
+        kept = (edges[:-1] >= inner) & (edges[1:] <= outer)
+        covered = np.where(kept, self.covered, 0).astype(np.float32)
+        return replace(
+            self,
+            spectra=np.where(kept[:, None], self.spectra, np.nan),
+            error=np.where(kept[:, None], self.error, np.nan),
+            covered=covered,
+            background_ring=background_ring(covered),
+        )
 
     def statistics(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Measure the line profiles; see `spectrum_statistics`.

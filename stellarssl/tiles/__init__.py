@@ -1,6 +1,7 @@
 """Tiles of one physical size, cut from moment maps, and their statistics."""
 
 from stellarssl.tiles.cut import make_tiles
+from stellarssl.tiles.features import RADII, WIDEST, source_statistics, usable_radii
 from stellarssl.tiles.grid import GridMaps, tile_grid
 from stellarssl.tiles.peaks import column_peaks, peak_pixels
 from stellarssl.tiles.rings import RING_EDGES, covered_radius, mass_dynamical, ring_statistics
@@ -9,7 +10,9 @@ from stellarssl.tiles.tileset import TileSet, gas_mass, tile_wcs
 
 __all__ = [
     "APERTURES",
+    "RADII",
     "RING_EDGES",
+    "WIDEST",
     "GridMaps",
     "TileSet",
     "TileStatistics",
@@ -20,7 +23,9 @@ __all__ = [
     "mass_dynamical",
     "peak_pixels",
     "ring_statistics",
+    "source_statistics",
     "tile_grid",
     "tile_statistics",
     "tile_wcs",
+    "usable_radii",
 ]

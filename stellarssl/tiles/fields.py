@@ -8,7 +8,7 @@ import numpy as np
 from stellarssl.exceptions import MissingInputError
 from stellarssl.moments import MomentMaps
 
-__all__ = ["Fields", "Sampled", "physical_maps", "summable_fields"]
+__all__ = ["Fields", "Fillers", "Sampled", "physical_maps", "summable_fields"]
 
 COLUMN_FLOOR = 1e18
 """cm^-2: lower limit of columns, because noise-free maps have a detection limit of zero."""
@@ -18,13 +18,11 @@ _K_KMS = u.K * _KMS
 
 
 @dataclass(frozen=True)
-class Fields:
-    """A map in quantities that may be averaged, computed block by block.
+class Fillers:
+    """What stands in a map where nothing is detected.
 
     Attributes
     ----------
-    maps : `~stellarssl.moments.MomentMaps`
-        Moment maps with a tracer.
     v_reference : float
         Velocity subtracted from v, km/s, so that squares do not lose the dispersion to rounding.
     sigma_instrument : float
@@ -33,10 +31,22 @@ class Fields:
         Median detection limit of the column, cm^-2, used off the map.
     """
 
-    maps: MomentMaps
     v_reference: float
     sigma_instrument: float
     limit: float
+
+
+@dataclass(frozen=True)
+class Fields(Fillers):
+    """A map in quantities that may be averaged, computed block by block.
+
+    Attributes
+    ----------
+    maps : `~stellarssl.moments.MomentMaps`
+        Moment maps with a tracer.
+    """
+
+    maps: MomentMaps
 
     def block(self, y: range, x: range) -> np.ndarray:
         """Compute part of the map; all of it would take 56 bytes per pixel.
@@ -140,7 +150,7 @@ def summable_fields(maps: MomentMaps) -> Fields:
     limit = limit[np.asarray(maps.covered, dtype=bool) & np.isfinite(limit)]
     v = maps.v_los.to_value(_KMS)[_detected(maps)]
     return Fields(
-        maps,
+        maps=maps,
         v_reference=float(np.median(v)) if v.size else 0.0,
         sigma_instrument=float(maps.sigma_instrument.to_value(_KMS)),
         limit=float(np.median(limit)) * _n_h_per_w(maps) if limit.size else 0.0,
@@ -158,7 +168,7 @@ def _detected(maps: MomentMaps, here: tuple[slice, slice] = np.s_[:, :]) -> np.n
     return found
 
 
-def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = None) -> Sampled:
+def physical_maps(sampled: np.ndarray, fillers: Fillers, v_los: float | None = None) -> Sampled:
     """Turn means of the summable quantities back into columns, velocities and dispersions.
 
     A pixel counts as covered where more than half of it is, and as detected where more than half
@@ -170,9 +180,9 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
     Parameters
     ----------
     sampled : `~numpy.ndarray`
-        Shape (7, n, h, w): means of the values that ``fields.block`` returns.
-    fields : Fields
-        The map that was sampled.
+        Shape (7, n, h, w): means of the values that ``Fields.block`` returns.
+    fillers : Fillers
+        What stands where nothing is detected, such as the `Fields` that were sampled.
     v_los : float, optional
         Velocity to subtract, km/s. By default the column-weighted mean of each tile.
 
@@ -192,17 +202,17 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
         if v_los is None:
             tile_v = np.where(detected, momentum, 0.0).sum(axis=(1, 2)) / total
         else:
-            tile_v = np.full(len(column), v_los - fields.v_reference)
+            tile_v = np.full(len(column), v_los - fillers.v_reference)
         v = momentum / column
         sigma = np.sqrt(np.maximum(energy / column - v**2, 0.0))
         snr = np.where(detected, column / error, 0.0)
-        filler = np.where(covered, limit / observed, fields.limit)
+        filler = np.where(covered, limit / observed, fillers.limit)
         density = np.where(detected, column / observed, filler)
     maps = np.stack(
         [
             np.log10(np.maximum(density, COLUMN_FLOOR)),
             np.where(detected, v - tile_v[:, None, None], 0.0),
-            np.where(detected, sigma, fields.sigma_instrument),
+            np.where(detected, sigma, fillers.sigma_instrument),
         ],
         axis=1,
     ).astype(np.float32)
@@ -212,5 +222,5 @@ def physical_maps(sampled: np.ndarray, fields: Fields, v_los: float | None = Non
         covered=covered,
         coverage=observed.mean(axis=(1, 2)),
         snr=snr,
-        v_los=tile_v + fields.v_reference,
+        v_los=tile_v + fillers.v_reference,
     )
