@@ -58,8 +58,8 @@ def rounded_snr(snr: float) -> float | None:
 
     Examples
     --------
-    >>> rounded_snr(11.0), rounded_snr(1e5), rounded_snr(np.inf)
-    (7.943282347242816, 63.09573444801933, None)
+    >>> [None if snr is None else round(snr, 1) for snr in map(rounded_snr, (11, 1e5, np.inf))]
+    [7.9, 63.1, None]
     """
     if np.isinf(snr):
         return None
@@ -116,7 +116,8 @@ def observed_rows(tiles: PPVTiles, telescope: Telescope, *, progress: bool = Fal
 
     Each tile passes through opacity, channels, beam and noise (see
     `~stellarssl.observe.observe_tiles`), the mask and the moments of the package, the interpolation
-    to tile pixels, and `~stellarssl.tiles.source_statistics`. Features are kept in astropy's cache folder.
+    to tile pixels, and `~stellarssl.tiles.source_statistics`. Features are kept in astropy's cache
+    folder.
 
     Parameters
     ----------
