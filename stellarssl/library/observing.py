@@ -84,6 +84,8 @@ class Telescope:
     position_error : float
         Standard deviation of the positions along each axis, in tile pixels: tiles are centered
         with that error.
+    half_width : float
+        Half the width of the spectra [km/s].
     """
 
     observation: Observation
@@ -91,6 +93,7 @@ class Telescope:
     radii: tuple[float, float] = WIDEST
     lines: bool = True
     position_error: float = 0.0
+    half_width: float = 6.0
 
     def __post_init__(self) -> None:
         for name, value in (("snr", self.snr), ("position_error", self.position_error)):
@@ -107,6 +110,7 @@ class Telescope:
             "radius_max": self.radii[1],
             "lines": self.lines,
             "position_error": self.position_error,
+            "half_width": self.half_width,
         }
 
 
@@ -270,6 +274,7 @@ def _measure(
             center=middle + offset,
             beam=observation.beam_pixels * TILE_PIXEL if observation.beam_pixels else None,
             noise=seen.rms * u.K,
+            half_width=telescope.half_width * _KMS,
         )
     maps, detected, covered = _tile_maps(moments, seen, side, offset)
     return source_statistics(maps, detected, covered, spectra, radii=telescope.radii)
