@@ -10,8 +10,8 @@ from sphinx_astropy.conf.v2 import *  # noqa: F403
 from sphinx_astropy.conf.v2 import intersphinx_mapping, numpydoc_xref_ignore
 
 import stellarssl
-from stellarssl._utils.flags import FLAGS
 from stellarssl._utils.options import option_of
+from stellarssl.masses.flags import FLAGS
 
 project = "stellarssl"
 author = "The stellarssl developers"

@@ -15,7 +15,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from stellarssl._utils.flags import flag_bit
 from stellarssl.encoder import Encoder, Features
 from stellarssl.exceptions import EncoderMismatchError, InputError, OutputExistsError
 from stellarssl.library import ReferenceLibrary
@@ -26,6 +25,7 @@ from stellarssl.masses import (
     neighbor_weights,
     write_table,
 )
+from stellarssl.masses.flags import flag_bit
 from stellarssl.tiles import TileSet
 from stellarssl.tracers import get_tracer
 

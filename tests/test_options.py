@@ -18,21 +18,23 @@ from stellarssl.cli import main
 from stellarssl.cubes import ReadKeywords, ReadOptions
 from stellarssl.exceptions import InputError, MissingInputError, UnknownLineError
 from stellarssl.moments import MomentKeywords, MomentOptions
+from stellarssl.pipeline import MassKeywords, MassOptions
 
 READING = [each.name for each in fields(ReadOptions)]
 MEASURING = [each.name for each in fields(MomentOptions)]
-POSITIONS = ["positions", "library", "encoder", "allow"]
+ESTIMATING = [each.name for each in fields(MassOptions)]
+POSITIONS = ["positions", "reader", "prior", "library", "encoder", "allow"]
 FUNCTIONS = {
     "read_cube": (READING, ["cube"]),
     "moment_maps": (MEASURING, ["cube"]),
     "moment_plan": (MEASURING, ["cube"]),
     "info": (MEASURING, ["cube"]),
-    "estimate_mass": (MEASURING, ["data", *POSITIONS]),
+    "estimate_mass": (ESTIMATING, ["data", "positions"]),
     "segment": (MEASURING, ["data", "n_classes", "library", "encoder"]),
-    "analyze": (MEASURING, ["data", "n_classes", *POSITIONS]),
+    "analyze": (ESTIMATING, ["data", "positions", "n_classes"]),
     "survey.run": (
-        MEASURING,
-        ["cubes", "output", "parallel", "only_sources", "n_classes", *POSITIONS],
+        ESTIMATING,
+        ["cubes", "positions", "output", "parallel", "only_sources", "n_classes"],
     ),
 }
 
@@ -70,7 +72,12 @@ def test_the_command_line_reads_the_examples_of_its_help():
 
 
 @pytest.mark.parametrize(
-    ("options", "keywords"), [(ReadOptions, ReadKeywords), (MomentOptions, MomentKeywords)]
+    ("options", "keywords"),
+    [
+        (ReadOptions, ReadKeywords),
+        (MomentOptions, MomentKeywords),
+        (MassOptions, MassKeywords),
+    ],
 )
 def test_type_checkers_see_the_same_keywords(options, keywords):
     assert {each.name: each.type for each in fields(options)} == typing.get_type_hints(keywords)

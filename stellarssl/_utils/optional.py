@@ -33,7 +33,7 @@ def require(module: str, extra: str, *packages: str) -> ModuleType:
 
     Examples
     --------
-    >>> require("stellarssl._utils.flags", "pretrain", "no_such_package")
+    >>> require("stellarssl.masses.flags", "pretrain", "no_such_package")
     Traceback (most recent call last):
     ...
     stellarssl.exceptions.MissingDependencyError: no_such_package is not installed: ...

@@ -19,6 +19,9 @@ __all__ = ["analyze", "demo", "evaluate", "export", "fractals", "info", "mass", 
 __all__ += ["pretrain", "segment", "survey"]
 
 
+_ESTIMATING = ("reader", "prior", "library", "encoder", "allow")
+
+
 def info(options: argparse.Namespace) -> int:
     """Print what a cube is, and what would be refused."""
     report = stellarssl.info(options.cube, **_shared(options))
@@ -43,7 +46,7 @@ def moments(options: argparse.Namespace) -> int:
 
 def mass(options: argparse.Namespace) -> int:
     """Write the masses of the stars on a cube."""
-    names = ("library", "encoder", "allow")
+    names = _ESTIMATING
     table = stellarssl.estimate_mass(
         options.cube, options.positions, **_named(options, *names), **_shared(options)
     )
@@ -64,7 +67,7 @@ def segment(options: argparse.Namespace) -> int:
 
 def analyze(options: argparse.Namespace) -> int:
     """Write moment maps, masses, segmentation and figures of a cube."""
-    names = ("n_classes", "library", "encoder", "allow")
+    names = ("n_classes", *_ESTIMATING)
     analysis = stellarssl.analyze(
         options.cube, options.positions, **_named(options, *names), **_shared(options)
     )
@@ -90,7 +93,7 @@ def demo(options: argparse.Namespace) -> int:
     """Analyze the shipped cube, and compare the masses with the true ones."""
     options.cube, stars = stellarssl.demo_files()
     options.output = options.output or "stellarssl-demo"
-    library = stellarssl.ReferenceLibrary.default().exclude(sim="s4")
+    library = stellarssl.library.PPVTiles.default().exclude(sim="s4")
     analysis = stellarssl.analyze(options.cube, stars, library=library, progress=options.progress)
     status = _finish(analysis, options)
     if analysis.masses is not None:
@@ -106,7 +109,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def survey(options: argparse.Namespace) -> int:
     """Analyze many cubes."""
-    names = ("positions", "output", "only_sources", "n_classes", "library", "encoder", "allow")
+    names = ("positions", "output", "only_sources", "n_classes", *_ESTIMATING)
     table = stellarssl.survey.run(
         options.cubes,
         parallel=options.scheduler or options.processes,
@@ -167,7 +170,7 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-_SHOWN = ("id", "mass", "mass_lower", "mass_upper", "star_probability", "ood_pvalue", "flag_words")
+_SHOWN = ("id", "mass", "mass_lower", "mass_upper", "r2_simulation", "novelty_pvalue", "flag_words")
 
 
 def _print_table(table: "QTable", columns: Sequence[str] | None = None) -> None:  # noqa: F821

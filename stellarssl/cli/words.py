@@ -135,6 +135,19 @@ def _add_models(words: argparse.ArgumentParser, *, allow: bool) -> None:
     )
     if allow:
         words.add_argument(
+            "--reader",
+            choices=("forest", "knn"),
+            default="forest",
+            help="trees on rings and spectra, or the paper's nearest neighbors (default: forest)",
+        )
+        words.add_argument(
+            "--prior",
+            choices=("library", "flat"),
+            default="library",
+            help="distribution of log mass: the library's, or flat from 0.1 to 8 Msun "
+            "(default: library)",
+        )
+        words.add_argument(
             "--allow",
             metavar="FLAG",
             action="append",

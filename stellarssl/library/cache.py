@@ -3,6 +3,9 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,13 @@ from safetensors.numpy import save_file
 from stellarssl._utils.output import atomic_path
 from stellarssl.encoder import Features
 
-__all__ = ["LIMIT_BYTES", "folder", "key", "load", "load_array", "save", "save_array"]
+__all__ = ["LIMIT_BYTES", "folder", "in_folder", "key", "load", "load_array", "save", "save_array"]
 
 LIMIT_BYTES = 1_000_000_000
 """Size of the cache; the files that were not used for longest are deleted."""
+
+
+_chosen: ContextVar[Path | None] = ContextVar("folder of the cache", default=None)
 
 
 def folder() -> Path:
@@ -25,9 +31,27 @@ def folder() -> Path:
     Returns
     -------
     path : `~pathlib.Path`
-        ``stellarssl`` in astropy's cache folder (see `astropy.config.paths.get_cache_dir`).
+        The folder chosen by `in_folder`, or ``stellarssl`` in astropy's cache folder (see
+        `astropy.config.paths.get_cache_dir`).
     """
-    return Path(get_cache_dir()) / "stellarssl"
+    chosen = _chosen.get()
+    return Path(get_cache_dir()) / "stellarssl" if chosen is None else chosen
+
+
+@contextmanager
+def in_folder(path: Path) -> Iterator[None]:
+    """Keep features in another folder within a ``with`` block.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        Folder, which is made when the first features are stored.
+    """
+    token = _chosen.set(path)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
 
 
 def key(*parts: str) -> str:

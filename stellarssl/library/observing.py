@@ -27,14 +27,22 @@ from stellarssl.spectra import spectra_from_arrays
 from stellarssl.tiles import WIDEST, TileStatistics, source_statistics
 from stellarssl.tiles.fields import Fillers, physical_maps
 
-__all__ = ["SNR_STEP", "Telescope", "encoded_rows", "map_rows", "observed_rows", "rounded_snr"]
+__all__ = [
+    "SNR_STEP",
+    "Telescope",
+    "central_column",
+    "encoded_rows",
+    "map_rows",
+    "observed_rows",
+    "rounded_snr",
+]
 
 SNR_STEP = 0.3
 """Width [dex] of the bins of signal-to-noise ratio for which the library is observed."""
 
 _HIGHEST_SNR = 10.0**1.8
 _LOWEST_SNR = 10.0**0.3
-_FEATURES = 1
+_FEATURES = 2
 """Version of the features; stored features of another version are not used."""
 
 _BATCH = 64
@@ -162,7 +170,8 @@ def observed_rows(tiles: PPVTiles, telescope: Telescope, *, progress: bool = Fal
         statistics = TileStatistics(names, np.stack([parts[i] for i in range(len(tiles))]))
         cache.save_array(key, statistics.array, {"names": list(names)})
     meta = {"library_sha256": tiles.sha256} | telescope.meta
-    return LibraryRows(_labels(tiles.table), statistics.names, statistics.array, meta)
+    labels = _labels(tiles.table, statistics.array[:, -1])
+    return LibraryRows(labels, statistics.names[:-1], statistics.array[:, :-1], meta)
 
 
 def map_rows(
@@ -199,7 +208,8 @@ def map_rows(
         "radius_max": radii[1],
         "lines": False,
     }
-    return LibraryRows(_labels(library.table), statistics.names, statistics.array, meta)
+    labels = _labels(library.table, central_column(maps))
+    return LibraryRows(labels, statistics.names, statistics.array, meta)
 
 
 def encoded_rows(library: ReferenceLibrary, encoder: Encoder) -> LibraryRows:
@@ -237,14 +247,33 @@ def encoded_rows(library: ReferenceLibrary, encoder: Encoder) -> LibraryRows:
         "encoder_sha256": features.encoder_sha256,
         "lines": False,
     }
-    return LibraryRows(_labels(library.table), names, np.asarray(features.array), meta)
+    labels = _labels(library.table, central_column(library.maps))
+    return LibraryRows(labels, names, np.asarray(features.array), meta)
 
 
-def _labels(table: QTable) -> QTable:
-    """Copy the labels of a library and number its rows."""
-    labels = QTable({name: table[name] for name in LABELS[:-1]})
+def _labels(table: QTable, log_n_h: np.ndarray) -> QTable:
+    """Copy the labels of a library, number its rows and add their central columns."""
+    labels = QTable({name: table[name] for name in LABELS[:-2]})
     labels["library_row"] = np.arange(len(table))
+    labels["log_n_h"] = log_n_h
     return labels
+
+
+def central_column(maps: np.ndarray) -> np.ndarray:
+    """Return the mean of log10 N_H [cm^-2] in the four central pixels of tiles.
+
+    Parameters
+    ----------
+    maps : ndarray
+        Tiles, shape (n, 3, 64, 64).
+
+    Returns
+    -------
+    log_n_h : ndarray
+        Shape (n,).
+    """
+    middle = slice(TILE_PIXELS // 2 - 1, TILE_PIXELS // 2 + 1)
+    return np.asarray(maps)[:, 0, middle, middle].mean(axis=(1, 2), dtype=np.float64)
 
 
 def _load(key: str) -> TileStatistics | None:
@@ -255,7 +284,7 @@ def _load(key: str) -> TileStatistics | None:
 def _measure(
     tiles: PPVTiles, rows: np.ndarray, cubes: np.ndarray, telescope: Telescope
 ) -> TileStatistics:
-    """Observe and measure tiles of one pixel size."""
+    """Observe and measure tiles of one pixel size; the last column is the central column."""
     observation = telescope.observation
     pixel = tiles.table["pixel_size"][rows[0]]
     side = float((pixel / TILE_PIXEL).to_value(u.dimensionless_unscaled))
@@ -277,7 +306,9 @@ def _measure(
             half_width=telescope.half_width * _KMS,
         )
     maps, detected, covered = _tile_maps(moments, seen, side, offset)
-    return source_statistics(maps, detected, covered, spectra, radii=telescope.radii)
+    statistics = source_statistics(maps, detected, covered, spectra, radii=telescope.radii)
+    column = central_column(maps)[:, None].astype(np.float32)
+    return TileStatistics((*statistics.names, "column"), np.hstack([statistics.array, column]))
 
 
 def _star_offsets(table: QTable, rows: np.ndarray, error: float) -> np.ndarray:

@@ -30,6 +30,7 @@ __all__ = [
     "PPVTiles",
     "decode_brightness",
     "encode_brightness",
+    "has_tiles",
 ]
 
 _SHA256 = "54d0a01a9c461fdd2f88753b659c441b32a6b5cf2f35ba300100dd31ae73a4a3"
@@ -350,6 +351,26 @@ class PPVTiles:
             for start in range(0, len(own), size):
                 rows = own[start : start + size]
                 yield rows, self.decode(rows)
+
+
+def has_tiles(path: str | os.PathLike) -> bool:
+    """Tell whether a file holds position-position-velocity tiles.
+
+    Parameters
+    ----------
+    path : path-like
+        Any file.
+
+    Returns
+    -------
+    found : bool
+        True if it is a FITS file with the images of `PPVTiles.write`.
+    """
+    try:
+        with Path(path).open("rb") as file, fits.open(file) as hdus:
+            return "CODES" in hdus
+    except OSError:
+        return False
 
 
 def _differences(codes: np.ndarray) -> np.ndarray:

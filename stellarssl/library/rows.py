@@ -16,7 +16,7 @@ __all__ = ["LABELS", "LibraryRows"]
 
 LABELS = (
     "sim", "star", "group", "clump", "output", "time", "axis", "mass", "age", "has_star",
-    "library_row",
+    "library_row", "log_n_h",
 )  # fmt: skip
 """Columns of ``LibraryRows.table``."""
 
@@ -31,8 +31,8 @@ class LibraryRows:
     ----------
     table : `~astropy.table.QTable`
         One row per tile: ``sim``, ``star``, ``group``, ``clump``, ``output``, ``time``, ``axis``,
-        ``mass`` (NaN without a star), ``age``, ``has_star`` and ``library_row``, the row of the
-        library that the tile is.
+        ``mass`` (NaN without a star), ``age``, ``has_star``, ``library_row``, the row of the
+        library that the tile is, and ``log_n_h``, log10 of its central column [cm^-2].
     names : tuple of str
         Name of each feature.
     array : ndarray of float32

@@ -1,68 +1,126 @@
-"""Mass estimator and star classifier fitted on one library."""
+"""`MassModel`: masses, intervals, novelty and star probabilities from the rows of one library."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
-import astropy.units as u
 import numpy as np
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from stellarssl.encoder import Features
 from stellarssl.exceptions import InputError
-from stellarssl.library import ReferenceLibrary
-from stellarssl.masses.estimator import N_COMPONENTS, N_NEIGHBORS, MassEstimator
-from stellarssl.tiles import TileStatistics
+from stellarssl.library import LibraryRows
+from stellarssl.masses.calibration import LEVELS, MAX_LOG_MASS, Calibration, default_forest
+from stellarssl.masses.folds import leave_out
+from stellarssl.masses.novelty import Novelty
+from stellarssl.masses.readers import ForestEstimator, NearestEstimator, NeighborReader
+from stellarssl.masses.weights import Prior, check_prior, group_weights
 
-__all__ = ["MassModel"]
+__all__ = ["READERS", "Estimates", "MassModel"]
 
-_N_PRESENCE = 25
+READERS = ("forest", "knn")
+"""Names of the readers: extremely randomized trees, and the paper's nearest neighbors."""
+
+_PAPER_NEIGHBORS = 5
+_ALL_COMPONENTS = 10_000
+_N_TREES_PRESENCE = 60
+_N_GROUPS = 10  # stars or starless clumps that a leaf of the classifier stands for
+_MIN_STARS = 2
 
 
-@dataclass(frozen=True)
-class MassModel:
-    """Mass estimator and star classifier fitted on one library.
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What a model says of m sources.
 
     Attributes
     ----------
-    masses : MassEstimator
-        Fitted on the rows centered on a star, of each simulation the deepest along the line of
-        sight: a telescope sees all of it.
-    rows : ndarray of int
-        Which rows of the library those are.
-    presence : MassEstimator or None
-        Fitted on ``has_star``, on the rows as deep as the starless ones and centered as they are,
-        on a column peak; None where the library does not hold both kinds alike.
-    calibration : `~sklearn.linear_model.LogisticRegression` or None
-        From the share of neighbors with a star to a probability.
-    statistics : bool
-        Whether the tile's statistics stand beside the encoder's features.
+    log_mass : ndarray
+        Shape (m,): weighted mean of the log mass of library stars [dex(Msun)].
+    lower, upper, lower_95, upper_95 : ndarray
+        Shape (m,): limits of the 68 % and 95 % intervals of log mass [dex(Msun)].
+    upper_cut : ndarray of bool
+        Shape (m,): whether an upper limit of 68 % was cut at the library's largest label.
+    novelty_pvalue : ndarray
+        Shape (m,): probability that a star of another simulation is as unlike the library.
+    novelty_reason : list of str
+        The three features in which each source is farthest from the library.
+    star_probability : ndarray
+        Shape (m,): probability of a star if stars and starless clumps were equally frequent; NaN
+        where it was not asked for.
+    neighbor_weight : ndarray
+        Shape (m, 5): weight of each of the five heaviest library stars.
+    neighbor_row : ndarray of int
+        Shape (m, 5): their best rows in ``LibraryRows`` of the model; -1 where there are fewer.
     """
 
-    masses: MassEstimator
-    rows: np.ndarray
-    presence: MassEstimator | None
-    calibration: LogisticRegression | None
-    statistics: bool
+    log_mass: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    lower_95: np.ndarray
+    upper_95: np.ndarray
+    upper_cut: np.ndarray
+    novelty_pvalue: np.ndarray
+    novelty_reason: list[str]
+    star_probability: np.ndarray
+    neighbor_weight: np.ndarray
+    neighbor_row: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class MassModel:
+    """Reader fitted on the stars of one library as one telescope shows them.
+
+    Made by `fit`.
+
+    Attributes
+    ----------
+    rows : LibraryRows
+        All rows of the library.
+    stars : ndarray of int
+        Rows with a star, which the reader was fitted on.
+    columns : ndarray of int
+        Features in use: those that are defined in at least one row.
+    reader : NeighborReader
+        The fitted reader.
+    novelty : Novelty
+        Distance from the library's stars.
+    calibration : Calibration or None
+        Intervals measured before; None if the reader was calibrated on its own library.
+    """
+
+    rows: LibraryRows
+    stars: np.ndarray
+    columns: np.ndarray
+    reader: NeighborReader
+    novelty: Novelty
+    calibration: Calibration | None
 
     @classmethod
     def fit(
         cls,
-        library: ReferenceLibrary,
+        rows: LibraryRows,
         *,
-        n_neighbors: int = N_NEIGHBORS,
-        n_components: int = N_COMPONENTS,
-        statistics: bool = True,
+        reader: str = "forest",
+        prior: Prior = "library",
+        calibration: Calibration | None = None,
+        n_jobs: int | None = None,
     ) -> Self:
-        """Fit a library that has features.
+        """Fit a reader.
 
         Parameters
         ----------
-        library : `~stellarssl.library.ReferenceLibrary`
-            With features, and two rows centered on a star at least.
-        n_neighbors, n_components : int, optional
-            As for `MassEstimator`.
-        statistics : bool, optional
-            Whether the tile's statistics are used beside the encoder's features.
+        rows : LibraryRows
+            Features and labels. Stars above 8 Msun enter as "at least 8 Msun".
+        reader : {"forest", "knn"}, optional
+            Extremely randomized trees; or, as in the paper, the five nearest stars in whitened
+            principal components.
+        prior : {"library", "flat"} or callable, optional
+            Prior on log mass, see `apply_prior`.
+        calibration : Calibration, optional
+            Intervals measured before. By default intervals are calibrated by leaving out one
+            simulation after the other, or clumps where there is a single simulation.
+        n_jobs : int, optional
+            Number of threads; one by default.
 
         Returns
         -------
@@ -72,94 +130,149 @@ class MassModel:
         Raises
         ------
         InputError
-            If fewer than two rows are centered on a star.
+            If there are fewer than two stars, all have the same mass, or an argument is unknown.
         """
-        X = _columns(library.features, library.statistics, statistics_too=statistics)
-        widths = [s.stop - s.start for s in library.features.blocks.values()]
-        widths += [X.shape[1] - sum(widths)] if statistics else []
-        has_star = np.asarray(library.table["has_star"], dtype=bool)
-        group, clump = (np.asarray(library.table[name]) for name in ("group", "clump"))
-        depth = library.table["depth"].to_value(u.pc)
-        from_peak = np.asarray(library.table["from_peak"], dtype=bool)
-        deepest = _deepest(np.asarray(library.table["sim"]), depth)
-        rows = np.flatnonzero(has_star & deepest & ~from_peak)
-        if len(rows) < 2:
-            raise InputError("library", "must hold at least two maps centered on a star", len(rows))
+        if reader not in READERS:
+            raise InputError("reader", f"must be one of {', '.join(READERS)}", reader)
+        check_prior(prior)
+        stars = np.flatnonzero(rows.has_star)
+        group, clump, sim = (np.asarray(rows.table[n])[stars] for n in ("group", "clump", "sim"))
+        if len(np.unique(group)) < _MIN_STARS:
+            raise InputError("library", "must hold two stars or more", len(np.unique(group)))
+        log_mass = rows.log_mass[stars]
+        if not np.isfinite(log_mass).all():
+            raise InputError("library", "must hold a mass for each star", "NaN")
+        if np.ptp(np.minimum(log_mass, MAX_LOG_MASS)) == 0:
+            rule = "must hold stars of different masses below 8 Msun"
+            raise InputError("library", rule, f"{10 ** log_mass[0]:.3g} Msun only")
+        columns = np.flatnonzero(np.isfinite(rows.array[stars]).any(axis=0))
+        X = rows.array[stars][:, columns]
+        unfitted: NeighborReader = (
+            default_forest(prior, n_jobs=n_jobs)
+            if reader == "forest"
+            else NearestEstimator(
+                _PAPER_NEIGHBORS, n_components=_ALL_COMPONENTS, prior=prior, cap=MAX_LOG_MASS
+            )
+        )
+        apart = {} if calibration is not None else {"clumps": clump, "runs": sim}
+        fitted = unfitted.fit(X, log_mass, groups=group, **apart)
+        novelty = Novelty(X, group, clump, sim, [rows.names[i] for i in columns])
+        return cls(rows, stars, columns, fitted, novelty, calibration)
 
-        log_mass = np.log10(library.table["mass"][rows].to_value(u.solMass))
-        masses = MassEstimator(n_neighbors, n_components, block_widths=widths)
-        masses.fit(X[rows], log_mass, group[rows], clump[rows])
-        kind = depth + 1j * from_peak
-        alike = np.isin(kind, kind[~has_star])
-        if not (alike & has_star).any():
-            return cls(masses, rows, None, None, statistics)
-        presence = MassEstimator(_N_PRESENCE, n_components, block_widths=widths)
-        presence.fit(X[alike], has_star[alike].astype(float), group[alike])
-        calibration = _calibrated(presence.left_out_, has_star[alike], group[alike])
-        return cls(masses, rows, presence, calibration, statistics)
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether intervals rest on simulations that were left out."""
+        if self.calibration is not None:
+            return True
+        intervals = self.reader.intervals_
+        return intervals is not None and intervals.by_simulation
 
-    def columns(self, features: Features, statistics: TileStatistics) -> np.ndarray:
-        """Put features side by side as they were when the reader was fitted.
+    @cached_property
+    def has_starless(self) -> bool:
+        """Whether the library has tiles without a star."""
+        return len(self.stars) < len(self.rows)
+
+    def estimate(self, X: np.ndarray, *, candidates: bool = False) -> Estimates:
+        """Estimate the masses of sources.
 
         Parameters
         ----------
-        features : `~stellarssl.encoder.Features`
-            The encoder's, in the blocks of the library.
-        statistics : `~stellarssl.tiles.TileStatistics`
-            The tiles'.
+        X : ndarray
+            Features, shape (m, d), in the order of ``rows.names``; NaN where not defined.
+        candidates : bool, optional
+            Whether the sources are candidates, for which the probability of a star is computed.
 
         Returns
         -------
-        X : ndarray
-            Shape (m, d).
+        estimates : Estimates
+            One entry per source.
         """
-        return _columns(features, statistics, statistics_too=self.statistics)
+        if X.ndim != 2 or X.shape[1] != len(self.rows.names):
+            raise InputError("X", f"must have {len(self.rows.names)} features", X.shape)
+        used = X[:, self.columns]
+        mean, spread = self.reader.mean_and_spread(used)
+        limits = [self._interval(used, mean, spread, level) for level in LEVELS]
+        weight, index = self.reader.neighbors(used)
+        presence = self._presence if candidates and self.has_starless else None
+        return Estimates(
+            mean,
+            *limits[0][:2],
+            *limits[1][:2],
+            upper_cut=limits[0][2],
+            novelty_pvalue=self.novelty.pvalue(used),
+            novelty_reason=self.novelty.reasons(used),
+            star_probability=np.full(len(X), np.nan) if presence is None else presence(used),
+            neighbor_weight=weight,
+            neighbor_row=np.where(index >= 0, self.stars[index], -1),
+        )
 
-    def star_probability(self, X: np.ndarray) -> np.ndarray:
-        """Return the probability of a star, were stars and starless clumps equally frequent.
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return only the log masses of sources.
 
         Parameters
         ----------
         X : ndarray
-            Of `columns`.
+            Features as for `estimate`.
 
         Returns
         -------
-        probability : ndarray
-            Shape (m,): the weighted share of the 25 nearest groups that have a star, calibrated by
-            logistic regression on the shares that the library's own rows have when their own group
-            is left out; NaN without starless rows.
+        log_mass : ndarray
+            Shape (m,) [dex(Msun)].
         """
-        if self.presence is None:
-            return np.full(len(X), np.nan)
-        return self.calibration.predict_proba(_evidence(self.presence.predict(X)))[:, 1]
+        return self.reader.predict(X[:, self.columns])
+
+    def _interval(
+        self, X: np.ndarray, mean: np.ndarray, spread: np.ndarray, level: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the limits of an interval, and whether the upper one was cut."""
+        largest = float(self.reader.log_mass_.max())
+        if self.calibration is not None:
+            scale = np.sqrt((spread**2 + self.calibration.typical_variance) / 2)
+            half = self.calibration.half_width(level) * scale
+        elif self.reader.intervals_ is not None:
+            half = self.reader.intervals_.quantile(level) * self.reader.residual_scale(spread)
+        else:
+            lower, upper = self.reader.predict_interval(X, level)
+            return lower, upper, np.zeros(len(upper), dtype=bool)
+        lower, upper = mean - half, mean + half
+        return np.minimum(lower, largest), np.minimum(upper, largest), upper > largest
+
+    @cached_property
+    def _presence(self) -> "_Presence":
+        return _Presence(self.rows, self.columns)
 
 
-def _evidence(share: np.ndarray) -> np.ndarray:
-    """Log odds of a share of neighbors, one neighbor being added to either side."""
-    return np.log((share * _N_PRESENCE + 1) / ((1 - share) * _N_PRESENCE + 1))[:, None]
+class _Presence:
+    """Probability of a star from the forest's share of neighbors that have one.
+
+    The share of each library row is computed without its simulation, and turned into a probability
+    by logistic regression in which stars and starless clumps have the same weight.
+    """
+
+    def __init__(self, rows: LibraryRows, columns: np.ndarray) -> None:
+        X, has_star = rows.array[:, columns], rows.has_star
+        group, clump, sim = (np.asarray(rows.table[n]) for n in ("group", "clump", "sim"))
+        forest = ForestEstimator(_N_TREES_PRESENCE, max_features=0.2)
+        self._forest = clone(forest).fit(X, has_star.astype(float), group)
+        both = [len(np.unique(has_star[sim == name])) > 1 for name in np.unique(sim)]
+        split = "simulation" if len(np.unique(sim)) > 1 and any(both) else "star"
+        share = np.empty(len(X))
+        for train, test in leave_out(split, group, clump, sim):
+            share[test] = (
+                clone(forest).fit(X[train], has_star[train].astype(float), group[train])
+            ).predict(X[test])
+        weight = group_weights(group)
+        for kind in (has_star, ~has_star):
+            weight[kind] /= weight[kind].sum()
+        self._logistic = LogisticRegression(C=1e3).fit(
+            _log_odds(share), has_star, sample_weight=weight * len(X) / 2
+        )
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Return the probability of a star of each source, shape (m,)."""
+        return self._logistic.predict_proba(_log_odds(self._forest.predict(X)))[:, 1]
 
 
-def _calibrated(share: np.ndarray, has_star: np.ndarray, group: np.ndarray) -> LogisticRegression:
-    """Fit the probability of a star, either kind and each group within it weighing the same."""
-    _, number, counts = np.unique(group, return_inverse=True, return_counts=True)
-    weight = 1 / counts[number]
-    for kind in (has_star, ~has_star):
-        weight[kind] *= len(share) / 2 / weight[kind].sum()
-    known = np.isfinite(share)
-    return LogisticRegression(C=1e3).fit(
-        _evidence(share[known]), has_star[known], sample_weight=weight[known]
-    )
-
-
-def _columns(features: Features, statistics: TileStatistics, *, statistics_too: bool) -> np.ndarray:
-    return np.hstack([features.array, statistics.array]) if statistics_too else features.array
-
-
-def _deepest(sim: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Mark the rows that are as deep as any of their simulation."""
-    deepest = np.zeros(len(sim), dtype=bool)
-    for name in np.unique(sim):
-        own = sim == name
-        deepest |= own & (depth == depth[own].max())
-    return deepest
+def _log_odds(share: np.ndarray) -> np.ndarray:
+    """Log odds of a share of neighbors, one being added to either side; shape (m, 1)."""
+    return np.log((share * _N_GROUPS + 1) / ((1 - share) * _N_GROUPS + 1))[:, None]

@@ -11,12 +11,23 @@ from stellarssl.pipeline.report import Report
 
 if TYPE_CHECKING:
     from stellarssl.pipeline.analysis import Analysis, analyze, segment
+    from stellarssl.pipeline.comparison import Comparison
     from stellarssl.pipeline.demo import compare, demo_files
-    from stellarssl.pipeline.masses import estimate_mass, group_by_observation, write_masses
+    from stellarssl.pipeline.masses import (
+        estimate_mass,
+        mass_of_sources,
+        telescopes_of,
+        write_masses,
+    )
+    from stellarssl.pipeline.measured import group_by_telescope, measure_sources
+    from stellarssl.pipeline.options import MassKeywords, MassOptions
     from stellarssl.pipeline.positions import PositionsLike, Sources, read_sources
 
 __all__ = [
     "Analysis",
+    "Comparison",
+    "MassKeywords",
+    "MassOptions",
     "PositionsLike",
     "Report",
     "Sources",
@@ -24,24 +35,33 @@ __all__ = [
     "compare",
     "demo_files",
     "estimate_mass",
-    "group_by_observation",
+    "group_by_telescope",
     "info",
+    "mass_of_sources",
+    "measure_sources",
     "read_sources",
     "segment",
+    "telescopes_of",
     "write_masses",
 ]
 
 _MODULE_OF = {
     "Analysis": "analysis",
+    "Comparison": "comparison",
     "PositionsLike": "positions",
+    "MassKeywords": "options",
+    "MassOptions": "options",
     "Sources": "positions",
     "analyze": "analysis",
     "compare": "demo",
     "demo_files": "demo",
     "estimate_mass": "masses",
-    "group_by_observation": "masses",
+    "group_by_telescope": "measured",
+    "mass_of_sources": "masses",
+    "measure_sources": "measured",
     "read_sources": "positions",
     "segment": "analysis",
+    "telescopes_of": "masses",
     "write_masses": "masses",
 }
 

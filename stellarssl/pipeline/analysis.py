@@ -1,10 +1,9 @@
 """Masses and segments together, and what had to be refused."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from astropy.table import QTable
 
@@ -14,14 +13,16 @@ from stellarssl.encoder import Encoder
 from stellarssl.exceptions import StellarSSLError
 from stellarssl.library import ReferenceLibrary
 from stellarssl.moments import MomentKeywords, MomentMaps, MomentOptions
+from stellarssl.pipeline.comparison import Comparison
 from stellarssl.pipeline.masses import (
-    as_allowed,
     as_maps,
-    estimate_mass,
+    mass_by_window,
+    mass_of_sources,
     split_distance,
     write_masses,
 )
 from stellarssl.pipeline.models import as_encoder, as_library
+from stellarssl.pipeline.options import MassKeywords, MassOptions
 from stellarssl.pipeline.positions import PositionsLike, read_sources
 from stellarssl.segmentation import PCASegmenter, Segmentation
 
@@ -120,7 +121,7 @@ def segment(
     If no distance is known, a tile is 64 pixels of the map.
     """
     checked = MomentOptions(**options).check()
-    maps = as_maps(data, checked)
+    maps, _ = as_maps(data, checked)
     fixed = _embedded_for(encoder) if library is None else as_library(library)
     segmenter = PCASegmenter(as_encoder(encoder), fixed, n_classes=n_classes)
     return segmenter.segment(maps, distance=checked.distance, progress=checked.progress)
@@ -131,16 +132,13 @@ def _embedded_for(encoder: Encoder | str | os.PathLike | None) -> ReferenceLibra
     return library if encoder is None else library.with_tokens(as_encoder(encoder))
 
 
-@accepts(MomentOptions)
+@accepts(MassOptions)
 def analyze(
     data: CubeLike | MomentMaps,
     positions: PositionsLike | None = None,
     *,
     n_classes: int | None = None,
-    library: ReferenceLibrary | str | os.PathLike | None = None,
-    encoder: Encoder | str | os.PathLike | None = None,
-    allow: Sequence[str] = (),
-    **options: Unpack[MomentKeywords],
+    **options: Unpack[MassKeywords],
 ) -> Analysis:
     """Make maps, masses and segments of a cube; give the reason for each that is refused.
 
@@ -152,12 +150,6 @@ def analyze(
         Positions of the stars, as for `estimate_mass`.
     n_classes : int, optional
         Number of classes of gas, as for `segment`.
-    library : `~stellarssl.ReferenceLibrary` or path-like, optional
-        Library for masses and segments; the shipped one by default.
-    encoder : `~stellarssl.Encoder`, str or path-like, optional
-        Encoder, or its name or file; the shipped one by default.
-    allow : sequence of str, optional
-        Flags in spite of which a mass is shown, such as ``["missing_flux"]``.
     **options
         Options of reading and measuring.
 
@@ -174,26 +166,28 @@ def analyze(
         If nothing is detected.
     """
     checked, distance = split_distance(options)
-    given: dict[str, Any] = {
-        "library": None if library is None else as_library(library),
-        "encoder": None if encoder is None else as_encoder(encoder),
-    }
-    allowed = as_allowed(allow)
+    comparison = Comparison.of(checked)
     sources = None if positions is None else read_sources(positions)
-    maps = as_maps(data, checked)
-    windowed = sources is not None and sources.velocity_range is not None
-    with_maps: dict[str, Any] = {"progress": checked.progress}
+    maps, cube = as_maps(data, checked)
     refused: dict[str, StellarSSLError] = {}
     masses = segmentation = None
     try:
-        measured, shared = (data, checked.given()) if windowed else (maps, with_maps)
-        shared = shared | {"distance": distance}
-        masses = estimate_mass(measured, sources, allow=allowed, **given, **shared)
+        if sources is not None and sources.velocity_range is not None:
+            masses = mass_by_window(data, sources, distance, comparison, checked)
+        else:
+            masses = mass_of_sources(maps, cube, sources, distance, comparison)
     except StellarSSLError as error:
         refused["masses"] = error
     try:
-        shared = with_maps | {"distance": checked.distance}
-        segmentation = segment(maps, n_classes=n_classes, **given, **shared)
+        fixed = comparison.library if isinstance(comparison.library, ReferenceLibrary) else None
+        segmentation = segment(
+            maps,
+            n_classes=n_classes,
+            library=fixed,
+            encoder=checked.encoder,
+            distance=checked.distance,
+            progress=checked.progress,
+        )
     except StellarSSLError as error:
         refused["segments"] = error
     return Analysis(maps, masses, segmentation, refused)

@@ -22,7 +22,7 @@ from stellarssl.tiles import (
     source_statistics,
     usable_radii,
 )
-from stellarssl.tracers import Tracer
+from stellarssl.tracers import Tracer, line_at
 
 __all__ = ["MeasuredSources", "group_by_telescope", "measure_sources"]
 
@@ -58,6 +58,10 @@ class MeasuredSources:
         Half the width of the spectra [km/s].
     has_column : bool
         Whether the columns of the tiles are hydrogen columns.
+    is_thin : bool
+        Whether the line is known to be thin, such as N2H+ without an abundance.
+    cube : `~stellarssl.Cube` or None
+        Cube that the spectra were measured in.
     """
 
     maps: MomentMaps
@@ -68,6 +72,8 @@ class MeasuredSources:
     position_error: np.ndarray
     half_width: float
     has_column: bool
+    is_thin: bool
+    cube: Cube | None
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -77,6 +83,12 @@ class MeasuredSources:
         """FWHM of the beam at each source, shape (n,), pc."""
         width = beam_width(self.maps.beam).to_value(u.rad)
         return width * self.tiles.distance
+
+    @property
+    def outer_radius(self) -> u.Quantity:
+        """Outer radius of the rings in use, shape (n,), pc; zero for sources off the map."""
+        outer = np.array([*(outer for _, outer in RADII), 0.0])
+        return outer[self.radii] * TILE_PIXEL
 
     def statistics(self, rows: np.ndarray, radii: tuple[float, float]) -> np.ndarray:
         """Measure some sources within a pair of radii.
@@ -132,8 +144,9 @@ def measure_sources(
     """
     if maps.beam is None:
         raise MissingInputError("beam", "must be given to know how the map was observed")
-    has_column = maps.tracer is not None
-    maps = maps if has_column else replace(maps, tracer=_STAND_IN)
+    has_column = maps.tracer is not None and maps.tracer != _STAND_IN
+    line = _known_line(maps)
+    maps = maps if maps.tracer is not None else replace(maps, tracer=_STAND_IN)
     distance = distance if sources.distance is None else sources.distance
     tiles = make_tiles(
         maps,
@@ -142,7 +155,7 @@ def measure_sources(
         position_error=sources.position_error,
         ids=sources.id,
     )
-    half_width = _HALF_WIDTH_N2HP if _is_n2hp(maps) else _HALF_WIDTH
+    half_width = _HALF_WIDTH_N2HP if line == _N2HP else _HALF_WIDTH
     spectra = None
     if cube is not None and cube.channel_width.to_value(_KMS) <= WIDEST_CHANNEL:
         spectra = source_spectra(
@@ -157,11 +170,29 @@ def measure_sources(
     snr = source_snr(maps, tiles.skycoord)
     radii = usable_radii(covered_radius(tiles.covered))
     error = _position_error(maps, tiles, snr)
-    return MeasuredSources(maps, tiles, spectra, snr, radii, error, half_width, has_column)
+    return MeasuredSources(
+        maps,
+        tiles,
+        spectra,
+        snr,
+        radii,
+        error,
+        half_width,
+        has_column,
+        is_thin=has_column or line is not None,
+        cube=None if spectra is None else cube,
+    )
 
 
-def _is_n2hp(maps: MomentMaps) -> bool:
-    return maps.tracer is not None and maps.tracer.name == _N2HP
+def _known_line(maps: MomentMaps) -> str | None:
+    """Name the thin line at the rest frequency of maps that have no tracer, or the tracer."""
+    if maps.tracer is not None and maps.tracer != _STAND_IN:
+        return maps.tracer.name
+    frequency = maps.meta.get("rest_frequency_ghz")
+    if frequency is None:
+        return None
+    line = line_at(frequency * u.GHz)
+    return None if line is None or line.kind != "molecular" else line.name
 
 
 def source_snr(maps: MomentMaps, positions: SkyCoord) -> np.ndarray:
@@ -252,6 +283,7 @@ def _observation(maps: MomentMaps, distance: u.Quantity) -> Observation:
     return replace(
         seen,
         beam_pixels=min(seen.beam_pixels, float(TILE_PIXELS)),
+        channel_width=max(seen.channel_width, TILE_CHANNEL_WIDTH.value),
         rms=0.0,
         sigma_line=0.0,
         column_limit=0.0,

@@ -1,12 +1,12 @@
-"""The reference library and the encoder, given as objects, names or files."""
+"""Libraries and the encoder, given as objects, names or files."""
 
 import os
 
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError
-from stellarssl.library import ReferenceLibrary
+from stellarssl.library import PPVTiles, ReferenceLibrary, has_tiles
 
-__all__ = ["as_encoder", "as_library"]
+__all__ = ["as_encoder", "as_library", "as_tiles"]
 
 
 def as_encoder(encoder: Encoder | str | os.PathLike | None) -> Encoder:
@@ -63,9 +63,38 @@ def as_library(library: ReferenceLibrary | str | os.PathLike | None) -> Referenc
     if isinstance(library, ReferenceLibrary):
         return library
     if not isinstance(library, str | os.PathLike):
-        rule = "must be a ReferenceLibrary or a file that its write() wrote"
+        rule = "must be a ReferenceLibrary, PPVTiles or a file that their write() wrote"
         raise InputError("library", rule, type(library).__name__)
     try:
         return ReferenceLibrary.read(library)
     except InputError as error:
         raise InputError("library", error.rule, error.value, error.arguments) from error
+
+
+def as_tiles(
+    library: PPVTiles | ReferenceLibrary | str | os.PathLike | None,
+) -> PPVTiles | ReferenceLibrary:
+    """Return a library of either kind; None is the shipped position-position-velocity tiles.
+
+    Parameters
+    ----------
+    library : `~stellarssl.library.PPVTiles`, `~stellarssl.ReferenceLibrary`, path-like or None
+        A library, or a file that its ``write`` wrote.
+
+    Returns
+    -------
+    library : `~stellarssl.library.PPVTiles` or `~stellarssl.ReferenceLibrary`
+        The library itself, or the one that was read.
+
+    Raises
+    ------
+    InputError
+        If it is something else or cannot be read.
+    """
+    if library is None:
+        return PPVTiles.default()
+    if isinstance(library, PPVTiles):
+        return library
+    if isinstance(library, str | os.PathLike) and has_tiles(library):
+        return PPVTiles.read(library)
+    return as_library(library)

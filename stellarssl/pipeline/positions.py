@@ -33,6 +33,8 @@ class Sources:
         Shape (n,).
     distance : `~astropy.units.Quantity` or None
         pc, shape (n,); None where the catalog has none.
+    distance_error : `~astropy.units.Quantity` or None
+        One standard deviation of the distances, pc, shape (n,).
     position_error : `~astropy.units.Quantity` or None
         An angle, shape (n,).
     velocity_range : `~astropy.units.Quantity` or None
@@ -44,6 +46,7 @@ class Sources:
     distance: u.Quantity | None = None
     position_error: u.Quantity | None = None
     velocity_range: u.Quantity | None = None
+    distance_error: u.Quantity | None = None
 
     def __len__(self) -> int:
         """Return the number of sources."""
@@ -58,6 +61,7 @@ class Sources:
                 ("distance", self.distance),
                 ("position_error", self.position_error),
                 ("velocity_range", self.velocity_range),
+                ("distance_error", self.distance_error),
             )
         }
         return Sources(tuple(self.id[i] for i in rows), self.skycoord[rows], **known)
@@ -74,8 +78,8 @@ def read_sources(positions: PositionsLike) -> Sources:
     ----------
     positions : `~astropy.coordinates.SkyCoord`, `~astropy.table.Table`, path-like or `Sources`
         A table has a ``skycoord`` column or ``ra`` and ``dec``, and may have ``id``, ``distance``,
-        ``position_error`` and ``velocity_range``, each with its unit. A path names a catalog
-        that astropy reads, or a region file, of which the centers are taken.
+        ``distance_error``, ``position_error`` and ``velocity_range``, each with its unit. A path
+        names a catalog that astropy reads, or a region file, of which the centers are taken.
 
     Returns
     -------
@@ -169,6 +173,7 @@ def _from_table(table: Table) -> Sources:
             ("distance", u.pc),
             ("position_error", u.arcsec),
             ("velocity_range", u.km / u.s),
+            ("distance_error", u.pc),
         )
     }
     window = columns["velocity_range"]

@@ -115,7 +115,7 @@ def cube_graph(recipe: Recipe, job: Job) -> Generator[list[Task], list, Outcome]
     if (error := _first_error(views)) is not None:
         return _finish(job, recipe, Outcome("refused", {"": str(error)}))
     parts = [part for found in views for part in found.parts]
-    telescopes = dict.fromkeys(observation for _, observation, _ in parts)
+    telescopes = dict.fromkeys(telescope for found in views for telescope in found.telescopes)
     *observed, segments = yield [
         *(Task(seen, observe_library, (recipe, seen), 2) for seen in telescopes),
         task(make_segments, step=1),

@@ -1,51 +1,93 @@
-"""Weights and library: named by path and checksum, loaded once a process."""
+"""Weights and libraries: named by path and checksum, loaded once per process."""
 
-import json
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
-from stellarssl._utils.output import atomic_path
-from stellarssl.encoder import Encoder, Features
+from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError
-from stellarssl.library import ReferenceLibrary
-from stellarssl.observe import Observation
-from stellarssl.survey._records import checksum, storing
-from stellarssl.tiles import TileStatistics
+from stellarssl.library import (
+    PPVTiles,
+    ReferenceLibrary,
+    Telescope,
+    cache,
+    has_tiles,
+    observed_rows,
+)
+from stellarssl.pipeline import Comparison, MassOptions
 
-__all__ = ["Models", "find_models", "load_models", "observed_library", "write_observed"]
+__all__ = ["Loaded", "Models", "find_models", "keep_observed", "load_models", "observe_once"]
 
 
 @dataclass(frozen=True)
 class Models:
-    """What is sent to a worker instead of weights and library.
+    """What is sent to a worker instead of weights and libraries.
 
     Attributes
     ----------
     encoder, library : str or None
-        A shipped name or a path, the same for every worker; None is what is shipped.
+        A shipped name or a path, the same for every worker; None for what is shipped.
+    reader, prior : str
+        As for `~stellarssl.estimate_mass`.
     encoder_sha256, library_sha256 : str
-        What must be found there.
+        Checksums of the weights, and of the library that masses are read from.
     """
 
     encoder: str | None
     library: str | None
+    reader: str
+    prior: str
     encoder_sha256: str
     library_sha256: str
 
 
-def find_models(encoder: str | os.PathLike | None, library: str | os.PathLike | None) -> Models:
-    """Look weights and library up where the survey is started.
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Weights and libraries in memory.
+
+    Attributes
+    ----------
+    encoder : `~stellarssl.Encoder`
+        Encoder of segments, and of masses with the reader "knn".
+    maps : `~stellarssl.ReferenceLibrary`
+        Library that fixes the colors of segments.
+    stars : `~stellarssl.library.PPVTiles` or `~stellarssl.ReferenceLibrary`
+        Library that masses are read from.
+    """
+
+    encoder: Encoder
+    maps: ReferenceLibrary
+    stars: PPVTiles | ReferenceLibrary
+
+    def comparison(self, models: Models, allowed: int) -> Comparison:
+        """Return the reader and library of masses.
+
+        Parameters
+        ----------
+        models : `Models`
+            Names of the reader and the prior.
+        allowed : int
+            Flags in spite of which masses are shown, as a bit mask.
+
+        Returns
+        -------
+        comparison : `~stellarssl.pipeline.Comparison`
+            Without progress bars, on one thread.
+        """
+        encoder = self.encoder if models.reader == "knn" else None
+        return Comparison(models.reader, models.prior, self.stars, encoder, allowed)
+
+
+def find_models(options: MassOptions) -> Models:
+    """Look up weights and libraries where the survey is started.
 
     Parameters
     ----------
-    encoder : str or path-like or None
-        As `~stellarssl.Encoder.from_pretrained` takes it.
-    library : path-like or None
-        As `~stellarssl.ReferenceLibrary.read` takes it.
+    options : `~stellarssl.pipeline.MassOptions`
+        Checked options.
 
     Returns
     -------
@@ -55,123 +97,101 @@ def find_models(encoder: str | os.PathLike | None, library: str | os.PathLike | 
     Raises
     ------
     EncoderMismatchError
-        If the library has no features of these weights.
+        If a library of maps has features of other weights, or none for the reader "knn".
     InputError
-        If one of them cannot be read.
+        If one of them cannot be read, or is no name or file.
     """
-    named = [None if each is None else _named(os.fspath(each)) for each in (encoder, library)]
-    weights, reference = _load(*named)
-    return Models(*named, weights.sha256, reference.sha256)
+    if not isinstance(options.prior, str):
+        raise InputError("prior", 'must be "library" or "flat" in a survey', repr(options.prior))
+    named = [_named(name, getattr(options, name)) for name in ("encoder", "library")]
+    loaded = _load(*named, options.reader)
+    sha256 = loaded.encoder.sha256, loaded.stars.sha256
+    return Models(*named, options.reader, options.prior, *sha256)
 
 
-def _named(name: str) -> str:
-    """Return a file's whole path, and a shipped name as it is."""
-    return os.path.abspath(name) if Path(name).is_file() else name  # noqa: PTH100  (keeps links)
+def _named(parameter: str, name: object) -> str | None:
+    """Return the whole path of a file, and a shipped name as it is."""
+    if name is None:
+        return None
+    if not isinstance(name, str | os.PathLike):
+        rule = "must be a name or a file in a survey, which its workers can read"
+        raise InputError(parameter, rule, repr(name))
+    return os.path.abspath(name) if Path(name).is_file() else os.fspath(name)  # noqa: PTH100  (keeps links)
 
 
 @lru_cache(maxsize=1)
-def _load(encoder: str | None, library: str | None) -> tuple[Encoder, ReferenceLibrary]:
+def _load(encoder: str | None, library: str | None, reader: str) -> Loaded:
     weights = Encoder.from_pretrained() if encoder is None else Encoder.from_pretrained(encoder)
-    reference = ReferenceLibrary.default() if library is None else ReferenceLibrary.read(library)
+    stars: PPVTiles | ReferenceLibrary
+    if library is not None and has_tiles(library):
+        if reader == "knn":
+            rule = 'must be a ReferenceLibrary of maps for reader="knn"'
+            raise InputError("library", rule, library)
+        maps, stars = ReferenceLibrary.default(), PPVTiles.read(library)
+    elif library is not None:
+        maps = stars = ReferenceLibrary.read(library)
+    else:
+        maps = ReferenceLibrary.default()
+        stars = PPVTiles.default() if reader == "forest" else maps
     # every worker gives the same masses, since it computes as the library's features were
-    return reference.match_encoder(weights), reference
+    return Loaded(maps.match_encoder(weights), maps, stars)
 
 
-def load_models(models: Models) -> tuple[Encoder, ReferenceLibrary]:
-    """Return weights and library, read once a process.
+def load_models(models: Models) -> Loaded:
+    """Return weights and libraries, read once per process.
 
     Parameters
     ----------
     models : `Models`
-        Which.
+        Their names.
 
     Returns
     -------
-    encoder : `~stellarssl.Encoder`
-        Computing as the library's features were.
-    library : `~stellarssl.ReferenceLibrary`
-        As simulated.
+    loaded : `Loaded`
+        Weights and libraries.
 
     Raises
     ------
     InputError
-        If they are not there, or are others than where the survey was started.
+        If they do not exist, or differ from those where the survey was started.
     """
-    weights, reference = _load(models.encoder, models.library)
+    loaded = _load(models.encoder, models.library, models.reader)
     for name, found, wanted in (
-        ("encoder", weights.sha256, models.encoder_sha256),
-        ("library", reference.sha256, models.library_sha256),
+        ("encoder", loaded.encoder.sha256, models.encoder_sha256),
+        ("library", loaded.stars.sha256, models.library_sha256),
     ):
         if found != wanted:
             rule = f"must be the same for every worker, with the sha256 {wanted[:12]}"
             raise InputError(name, rule, found[:12])
-    return weights, reference
+    return loaded
 
 
-def _observed_path(output: Path, models: Models, observation: Observation) -> Path:
-    digest = checksum(models.encoder_sha256, models.library_sha256)
-    return output / "observed" / f"{observation.key}-{digest[:12]}.npz"
+@contextmanager
+def keep_observed(output: Path) -> Iterator[None]:
+    """Keep the features of observed libraries in the survey's folder.
+
+    Parameters
+    ----------
+    output : `~pathlib.Path`
+        The survey's folder.
+    """
+    with cache.in_folder(output / "observed"):
+        yield
 
 
-def write_observed(output: Path, models: Models, observation: Observation) -> None:
-    """Observe the library as a telescope does, once for all cubes and workers.
+def observe_once(output: Path, models: Models, telescope: Telescope) -> None:
+    """Observe the library for all cubes and workers, and keep its features.
 
     Parameters
     ----------
     output : `~pathlib.Path`
         The survey's folder.
     models : `Models`
-        Weights and library.
-    observation : `~stellarssl.Observation`
-        The telescope.
+        Weights and libraries.
+    telescope : `~stellarssl.library.Telescope`
+        What the library is observed with.
     """
-    path = _observed_path(output, models, observation)
-    if path.exists():
-        return
-    encoder, library = load_models(models)
-    seen = library.observed(observation, encoder)
-    with storing(path), atomic_path(path, overwrite=True) as temporary:
-        np.savez(
-            temporary,
-            maps=seen.maps,
-            detected=seen.detected,
-            statistics=seen.statistics.array,
-            features=seen.features.array,
-            blocks=json.dumps({k: [v.start, v.stop] for k, v in seen.features.blocks.items()}),
-        )
-
-
-@lru_cache(maxsize=2)
-def observed_library(output: Path, models: Models, observation: Observation) -> ReferenceLibrary:
-    """Return what `write_observed` wrote, read once a process.
-
-    Parameters
-    ----------
-    output, models, observation
-        As for `write_observed`.
-
-    Returns
-    -------
-    library : `~stellarssl.ReferenceLibrary`
-        As observed.
-    """
-    encoder, library = load_models(models)
-    with np.load(_observed_path(output, models, observation)) as file:
-        maps, detected, statistics, features = (
-            file[name] for name in ("maps", "detected", "statistics", "features")
-        )
-        blocks = json.loads(str(file["blocks"]))
-    return replace(
-        library,
-        maps=maps,
-        detected=detected,
-        statistics=TileStatistics(library.statistics.names, statistics),
-        features=Features(
-            features,
-            {name: slice(*ends) for name, ends in blocks.items()},
-            encoder.sha256,
-            encoder.dtype,
-        ),
-        observation=observation,
-        meta=library.meta | {"simulated_sha256": library.sha256},
-    )
+    stars = load_models(models).stars
+    if isinstance(stars, PPVTiles):
+        with keep_observed(output):
+            observed_rows(stars, telescope)

@@ -141,6 +141,8 @@ def requested(
         "n_classes": products.n_classes,
         "allow": ", ".join(products.allow),
         "positions": None if sources is None else f"catalog {digest(sources)[:12]}",
+        "reader": models.reader,
+        "prior": models.prior,
         "encoder": f"weights {models.encoder_sha256[:12]}",
         "library": f"library {models.library_sha256[:12]}",
         "stellarssl": version("stellarssl"),

@@ -6,22 +6,24 @@ options and the sources on the cube.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from stellarssl.cubes import Cube
 from stellarssl.exceptions import (
     InputError,
-    MissingInputError,
     OutputError,
     StellarSSLError,
 )
+from stellarssl.library import Telescope
+from stellarssl.masses import flag_bit
 from stellarssl.moments import MomentMaps, moment_maps, source_footprint
-from stellarssl.observe import Observation
-from stellarssl.pipeline import estimate_mass, group_by_observation, segment, write_masses
+from stellarssl.pipeline import Sources, mass_of_sources, segment, telescopes_of, write_masses
 from stellarssl.survey._records import (
     is_output,
     journal,
@@ -30,7 +32,7 @@ from stellarssl.survey._records import (
     storing,
     write_record,
 )
-from stellarssl.survey.models import load_models, observed_library, write_observed
+from stellarssl.survey.models import keep_observed, load_models, observe_once
 from stellarssl.survey.plan import Job, Recipe, View
 from stellarssl.survey.tables import in_order
 
@@ -43,8 +45,8 @@ __all__ = [
     "record_path",
 ]
 
-Part = tuple[str, Observation, np.ndarray]
-"""The name of a view, the telescope that its library is seen through, and the sources to weigh."""
+Part = tuple[str, np.ndarray]
+"""Name of a view, and the sources whose masses are estimated on it."""
 
 _AT_ONCE = 4096  # sources whose tiles are held in memory
 
@@ -56,12 +58,15 @@ class Found:
     Attributes
     ----------
     parts : list of tuple
-        What their masses need.
+        The view and its sources.
+    telescopes : list of `~stellarssl.library.Telescope`
+        What the library has to be observed with.
     no_masses : StellarSSLError or None
         Why there can be none.
     """
 
     parts: list[Part]
+    telescopes: list[Telescope] = field(default_factory=list)
     no_masses: StellarSSLError | None = None
 
 
@@ -108,9 +113,10 @@ def make_moments(recipe: Recipe, job: Job, view: View) -> Found | StellarSSLErro
     if (error := _once(recipe, job, view.name, write)) is not None:
         return error
     try:
-        return Found(_parts(MomentMaps.read(job.folder / f"{view.name}.fits"), job, view))
+        maps = MomentMaps.read(job.folder / f"{view.name}.fits")
+        return Found([(view.name, view.rows)], _telescopes(maps, recipe, job, view))
     except StellarSSLError as error:
-        return Found([], error)
+        return Found([], no_masses=error)
 
 
 def _measured(recipe: Recipe, job: Job, view: View) -> MomentMaps:
@@ -142,41 +148,44 @@ def _unchanged(job: Job) -> Iterator[None]:
             raise InputError("cube", rule, job.cube)
 
 
-def _parts(maps: MomentMaps, job: Job, view: View) -> list[Part]:
-    """Tell which telescope sees which sources."""
-    rows = view.rows
-    if job.sources is None:
-        rows = np.arange(1)  # the peaks, which share the cube's distance
-    elif len(rows) == 0:
+def _telescopes(maps: MomentMaps, recipe: Recipe, job: Job, view: View) -> list[Telescope]:
+    """Return what the library has to be observed with for the sources of a view."""
+    if job.sources is not None and len(view.rows) == 0:
         return []
-    distance = maps.distance
-    if job.sources is not None and job.sources.distance is not None:
-        distance = job.sources.distance[rows]
-    if distance is None:
-        rule = "must be given, as neither the cube nor the catalog has one"
-        raise MissingInputError("distance", rule)
-    one_each = np.broadcast_to(distance, len(rows), subok=True)
-    return [(view.name, seen, rows[some]) for seen, some in group_by_observation(maps, one_each)]
+    comparison = load_models(recipe.models).comparison(recipe.models, 0)
+    with _unchanged(job):
+        cube = _opened(recipe, job, view.window) if comparison.uses_spectra else None
+        sources = None if job.sources is None else _chosen(job, view.rows)
+        return telescopes_of(maps, cube, sources)
 
 
-def observe_library(recipe: Recipe, observation: Observation) -> StellarSSLError | None:
+def _opened(recipe: Recipe, job: Job, window: u.Quantity | None) -> Cube:
+    """Open a cube with the options of the survey, in the velocity window of a view."""
+    options = recipe.options if window is None else replace(recipe.options, velocity_range=window)
+    return options.open(job.cube)
+
+
+def _chosen(job: Job, rows: np.ndarray) -> Sources:
+    return replace(job.sources[rows], velocity_range=None)
+
+
+def observe_library(recipe: Recipe, telescope: Telescope) -> StellarSSLError | None:
     """Observe the library as a telescope does.
 
     Parameters
     ----------
     recipe : `Recipe`
         What cubes share.
-    observation : `~stellarssl.Observation`
-        The telescope.
+    telescope : `~stellarssl.library.Telescope`
+        What the library is observed with.
 
     Returns
     -------
     error : StellarSSLError or None
         Why it could not be.
     """
-    load_models(recipe.models)
     try:
-        write_observed(recipe.output, recipe.models, observation)
+        observe_once(recipe.output, recipe.models, telescope)
     except StellarSSLError as error:
         return error
     return None
@@ -190,21 +199,23 @@ def make_masses(recipe: Recipe, job: Job, parts: list[Part]) -> StellarSSLError 
     recipe, job
         What cubes share, and the cube.
     parts : list of tuple
-        Of `make_moments`, of all views; their libraries have been observed.
+        Of `make_moments`, of all views; the library has been observed for their sources.
 
     Returns
     -------
     error : StellarSSLError or None
         Why there are no masses.
     """
-    load_models(recipe.models)
+    windows = {view.name: view.window for view in job.views}
 
     def write() -> list[Path]:
         tables, rows = [], []
-        for name, observation, members in parts:
+        for name, members in parts:
+            if job.sources is not None and len(members) == 0:
+                continue
             maps = MomentMaps.read(job.folder / f"{name}.fits")
-            for some in np.array_split(members, -(-len(members) // _AT_ONCE)):
-                tables.append(_weighed(recipe, job, maps, observation, some))
+            for some in np.array_split(members, max(-(-len(members) // _AT_ONCE), 1)):
+                tables.append(_masses(recipe, job, maps, windows[name], some))
                 rows.append(some)
         table = tables[0] if job.sources is None else in_order(tables, rows)
         with storing(job.folder):
@@ -213,14 +224,15 @@ def make_masses(recipe: Recipe, job: Job, parts: list[Part]) -> StellarSSLError 
     return _once(recipe, job, "masses", write)
 
 
-def _weighed(
-    recipe: Recipe, job: Job, maps: MomentMaps, observation: Observation, rows: np.ndarray
+def _masses(
+    recipe: Recipe, job: Job, maps: MomentMaps, window: u.Quantity | None, rows: np.ndarray
 ) -> QTable:
-    encoder, _ = load_models(recipe.models)
-    library = observed_library(recipe.output, recipe.models, observation)
-    sources = None if job.sources is None else replace(job.sources[rows], velocity_range=None)
-    allow = recipe.products.allow
-    return estimate_mass(maps, sources, library=library, encoder=encoder, allow=allow)
+    allowed = sum({flag_bit(name) for name in recipe.products.allow})
+    comparison = load_models(recipe.models).comparison(recipe.models, allowed)
+    with keep_observed(recipe.output), _unchanged(job):
+        cube = _opened(recipe, job, window) if comparison.uses_spectra else None
+        sources = None if job.sources is None else _chosen(job, rows)
+        return mass_of_sources(maps, cube, sources, None, comparison)
 
 
 def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
@@ -236,11 +248,11 @@ def make_segments(recipe: Recipe, job: Job) -> StellarSSLError | None:
     error : StellarSSLError or None
         Why there are no segments.
     """
-    encoder, library = load_models(recipe.models)
+    loaded = load_models(recipe.models)
 
     def write() -> list[Path]:
         maps = MomentMaps.read(job.folder / "moments.fits")
-        shared: dict[str, Any] = {"encoder": encoder, "library": library}
+        shared: dict[str, Any] = {"encoder": loaded.encoder, "library": loaded.maps}
         segments = segment(maps, n_classes=recipe.products.n_classes, **shared)
         with storing(job.folder):
             return segments.write(job.folder, overwrite=True)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from stellarssl._utils.options import accepts
 from stellarssl.exceptions import InputError, StellarSSLError
-from stellarssl.moments import MomentKeywords, MomentOptions
+from stellarssl.moments import MomentOptions
 from stellarssl.moments.blocks import as_threads, available_memory
-from stellarssl.pipeline import PositionsLike, read_sources
-from stellarssl.pipeline.masses import as_allowed
+from stellarssl.pipeline import MassKeywords, MassOptions, PositionsLike, read_sources
 from stellarssl.segmentation import PCASegmenter
 from stellarssl.survey._graph import Outcome, cube_graph, drive, outcome_of
 from stellarssl.survey._parallel import Here, workers
@@ -30,7 +29,7 @@ from stellarssl.survey.tables import merge_masses, write_cubes
 __all__ = ["run"]
 
 
-@accepts(MomentOptions)
+@accepts(MassOptions)
 def run(
     cubes: Iterable[str | os.PathLike],
     positions: PositionsLike | None,
@@ -39,10 +38,7 @@ def run(
     parallel: Any = None,
     only_sources: bool = False,
     n_classes: int | None = None,
-    library: str | os.PathLike | None = None,
-    encoder: str | os.PathLike | None = None,
-    allow: Sequence[str] = (),
-    **options: Unpack[MomentKeywords],
+    **options: Unpack[MassKeywords],
 ) -> Table:
     """Make maps, masses and segments of many cubes, and one catalog of all masses.
 
@@ -69,16 +65,9 @@ def run(
         and segments then show nothing else.
     n_classes : int, optional
         Number of classes of gas, as for `~stellarssl.segment`.
-    library : path-like, optional
-        File of a library with the features of the encoder, as simulated; the shipped one by
-        default.
-    encoder : str or path-like, optional
-        Name or file of an encoder, as `~stellarssl.Encoder.from_pretrained` takes it; the shipped
-        one by default.
-    allow : sequence of str, optional
-        Flags in spite of which a mass is shown, as for `~stellarssl.estimate_mass`.
     **options
-        Options of reading and measuring, the same for all cubes.
+        Options of reading, measuring and estimating, the same for all cubes. ``library`` and
+        ``encoder`` are names or files, and ``prior`` is a name.
 
     Returns
     -------
@@ -104,14 +93,17 @@ def run(
     if only_sources and positions is None:
         raise InputError("only_sources", "needs positions")
     output, cubes = Path(output).absolute(), _listed(cubes)
-    checked = MomentOptions(**options).check()
+    checked = MassOptions(**options).check()
     if only_sources and checked.footprint is not None:
         raise InputError("footprint", "cannot be combined with only_sources")
     checked = _with_resources(checked, parallel)
     sources = None if positions is None else read_sources(positions)
-    models = find_models(encoder, library)
-    PCASegmenter(*load_models(models), n_classes=n_classes)  # refuses what it cannot use
-    products = Products(only_sources, n_classes, as_allowed(allow))
+    models = find_models(checked)
+    loaded = load_models(models)
+    PCASegmenter(loaded.encoder, loaded.maps, n_classes=n_classes)  # refuses what it cannot use
+    # library and encoder are in models, by checksum
+    checked = replace(checked, library=None, encoder=None)
+    products = Products(only_sources, n_classes, tuple(checked.allow))
     asked = requested(checked, products, sources, models)
     recipe = Recipe(output, checked, asked, products, models)
     at_work = workers(parallel, models)

@@ -12,13 +12,14 @@ See :ref:`the user guide <tracers>` for when each holds.
 
 from stellarssl.tracers.lines import TRACERS
 from stellarssl.tracers.lte import N_H_PER_W_UNIT, lte_column, radiation_contrast
-from stellarssl.tracers.tracer import Tracer, get_tracer, tracer_frequency
+from stellarssl.tracers.tracer import Tracer, get_tracer, line_at, tracer_frequency
 
 __all__ = [
     "N_H_PER_W_UNIT",
     "TRACERS",
     "Tracer",
     "get_tracer",
+    "line_at",
     "lte_column",
     "radiation_contrast",
     "tracer_frequency",

@@ -12,7 +12,7 @@ from stellarssl.exceptions import InputError, MissingInputError, UnknownLineErro
 from stellarssl.tracers.lines import LINES, TRACERS, Line
 from stellarssl.tracers.lte import BACKGROUND, N_H_PER_W_UNIT, lte_column
 
-__all__ = ["Tracer", "as_abundance", "get_tracer", "tracer_frequency"]
+__all__ = ["Tracer", "as_abundance", "get_tracer", "line_at", "tracer_frequency"]
 
 _KINDS = ("molecular", "atomic", "opaque", "user")
 _EXCITATION = 10 * u.K
@@ -224,6 +224,28 @@ def _molecule(line: Line) -> str:
 def _matches(line: Line, frequency: float) -> bool:
     known = np.array((line.frequency, *line.also))
     return bool(np.any(np.abs(known / frequency - 1) < _REST_TOLERANCE))
+
+
+def line_at(rest_value: u.Quantity) -> Line | None:
+    """Return the known line at a rest frequency.
+
+    Parameters
+    ----------
+    rest_value : `~astropy.units.Quantity`
+        Rest frequency.
+
+    Returns
+    -------
+    line : Line or None
+        None if no known line has this frequency.
+
+    Examples
+    --------
+    >>> line_at(93.1737637 * u.GHz).name
+    'N2H+(1-0)'
+    """
+    frequency = rest_value.to_value(u.GHz)
+    return next((line for line in LINES if _matches(line, frequency)), None)
 
 
 def _line_at(frequency: float | None) -> Line:

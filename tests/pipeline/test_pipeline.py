@@ -10,13 +10,13 @@ from astropy.table import QTable
 from astropy.utils.masked import Masked
 
 import stellarssl
-from stellarssl._utils.flags import flag_bit
 from stellarssl.exceptions import (
     InputError,
     MissingInputError,
     OutputExistsError,
     StellarSSLWarning,
 )
+from stellarssl.masses.flags import flag_bit
 from stellarssl.pipeline import analyze, compare, demo_files, estimate_mass, segment
 
 
@@ -57,7 +57,7 @@ def test_a_row_for_each_star_in_its_order(maps, stars, reference):
 
 def test_a_mass_is_masked_just_where_a_masking_flag_says_so(maps, stars, reference):
     table = estimate_mass(maps, stars, **reference)
-    masking = sum(flag.bit for flag in stellarssl._utils.flags.FLAGS if flag.masks)
+    masking = sum(flag.bit for flag in stellarssl.masses.flags.FLAGS if flag.masks)
     np.testing.assert_array_equal(table["mass"].mask, (table["flags"] & masking) != 0)
 
 

@@ -33,24 +33,30 @@ class Flag:
 
 
 _DEFINITIONS = (
-    ("position_from_peak", False, "The position is a column peak, not a catalogd star."),
+    ("position_from_peak", False, "The position is a peak of the column, none that was given."),
     ("partial_coverage", False, "Less than 95 % of the tile lies on the map."),
-    ("off_map", True, "Less than half of the tile lies on the map, or its center does not."),
+    ("off_map", True, "The map covers less than 0.02 pc around the source."),
     ("no_signal", True, "Nothing is detected in the tile."),
-    ("low_snr", False, "The peak of the integrated intensity has S/N below 5."),
-    ("out_of_distribution", True, "Unlike anything in the library (ood_pvalue below 0.05)."),
-    ("above_library", True, "Estimated above 8 Msun, where the library has no physics."),
-    ("no_column", True, "There is no tracer, hence no column."),
+    ("low_snr", False, "The line at the source has a signal-to-noise ratio below 5."),
+    ("novel", True, "Unlike the stars of the library (novelty_pvalue below 0.05)."),
+    ("no_skill", True, "Beam, noise or field leave no skill (r2_simulation of 0.05 or less)."),
+    ("no_column", False, "No factor turns the line into a column; columns are masked."),
+    ("unknown_line", True, "It is not known whether the line is optically thin."),
     ("atomic_tracer", True, "The library is molecular gas; the tracer is atomic."),
     ("opaque_tracer", True, "The tracer saturates in gas as dense as a protostar's."),
-    ("missing_flux", True, "The interferometer does not recover scales as wide as a tile."),
-    ("resolution_mismatch", False, "Beam more than 0.2 dex from the library's observation."),
-    ("coarse_beam", True, "Fewer than three beams fit in a tile."),
+    ("missing_flux", True, "The interferometer does not recover the scales in use."),
     ("beam_varies", False, "Beam areas differ by more than 5 % between channels."),
     ("distance_from_header", False, "The distance is the header's, not the user's."),
-    ("model_based_interval", False, "The interval rests on the neighbors' spread alone."),
-    ("starless_like", False, "More like the library's starless peaks (star_probability < 0.5)."),
-    ("no_starless_reference", False, "No starless rows in the library: no star_probability."),
+    ("uncalibrated_interval", False, "No simulation was left out to calibrate the interval."),
+    ("upper_limit_cut", False, "The upper limit ends at the library's largest mass, 8 Msun."),
+    ("starless_like", False, "A candidate more like starless gas (star_probability below 0.5)."),
+    ("no_starless_reference", False, "The library has no starless gas to compare candidates with."),
+    ("blended", False, "Another source lies within the beam or within 0.023 pc."),
+    ("several_components", False, "A second velocity component is at least half as strong."),
+    ("line_at_band_edge", False, "The band ends less than 1 km/s from the source's velocity."),
+    ("column_outside_library", False, "No star of the library has such a column in its center."),
+    ("smoothed_to_tile", False, "The beam is below 0.0078 pc; the data were smoothed to that."),
+    ("maps_only", False, "No spectra were used, only maps."),
 )
 
 FLAGS = tuple(Flag(1 << i, *definition) for i, definition in enumerate(_DEFINITIONS))
@@ -94,7 +100,7 @@ def masking_bits() -> int:
 
 
 def flag_words(flags: Iterable[int]) -> list[str]:
-    """Spell bit masks out.
+    """Return the names of the flags in bit masks.
 
     Parameters
     ----------
@@ -104,7 +110,7 @@ def flag_words(flags: Iterable[int]) -> list[str]:
     Returns
     -------
     words : list of str
-        The names of the bits that are set, joined by commas; empty where none is.
+        Names of the bits that are set, joined by commas; empty where none is set.
 
     Examples
     --------
