@@ -4,7 +4,6 @@ from itertools import pairwise
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.config import set_temp_cache
 from astropy.coordinates import SkyCoord
 from astropy.io.votable import parse
 from astropy.table import QTable
@@ -15,21 +14,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from stellarssl.encoder import Encoder, Features
-from stellarssl.exceptions import EncoderMismatchError, InputError, OutputExistsError
-from stellarssl.library import ReferenceLibrary
+from stellarssl.exceptions import InputError, OutputExistsError
 from stellarssl.masses import (
     MassEstimator,
-    MassModel,
+    SourceEstimates,
+    flag_bit,
+    flag_values,
     mass_table,
     neighbor_weights,
     write_table,
 )
-from stellarssl.masses.flags import flag_bit
 from stellarssl.tiles import TileSet
-from stellarssl.tracers import get_tracer
-
-THERMAL = 1e22 * u.cm**-2 / (u.K * u.km / u.s)
 
 
 @parametrize_with_checks([MassEstimator(), MassEstimator(n_neighbors=1, n_components=2)])
@@ -269,47 +264,13 @@ def test_refuses_labels_and_levels():
 # the table
 
 
-@pytest.fixture(scope="module")
-def encoder():
-    return Encoder.random(architecture="test_vit", width=64, n_registers=0, dtype="float32")
-
-
-def _maps(n, seed):
-    """Smooth blobs whose column, width and spread in velocity follow a mass."""
-    rng = np.random.default_rng(seed)
-    log_mass = rng.uniform(-1, 1, n)
-    axis = np.arange(64) - 31.5
-    radius = np.hypot(*np.meshgrid(axis, axis))
-    maps = np.empty((n, 3, 64, 64))
-    maps[:, 0] = 22 + 0.5 * log_mass[:, None, None] - 0.02 * radius
-    maps[:, 1] = rng.normal(0, 0.1, n)[:, None, None] * axis / 32
-    maps[:, 2] = (0.3 + 0.2 * 10 ** (0.5 * log_mass))[:, None, None] * np.exp(-radius / 20)
-    return maps, log_mass
-
-
-def _library(*, starless=True, n=40):
-    maps, log_mass = _maps(n, 0)
-    mass = 10**log_mass
-    group = [f"g{i // 2}" for i in range(n)]
-    if starless:
-        maps[-10:, 0] -= 1
-        mass[-10:] = np.nan
-    return ReferenceLibrary.from_maps(
-        10 ** maps[:, 0] * u.cm**-2, maps[:, 1] * u.km / u.s, maps[:, 2] * u.km / u.s,
-        mass * u.Msun, group,
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def library(encoder, tmp_path_factory):
-    with set_temp_cache(tmp_path_factory.mktemp("cache")):
-        return _library().embed(encoder)
-
-
-def _tiles(maps, **changes):
-    n = len(maps)
+def _tiles(n=3, **changes):
+    """Tiles of 1e22 cm^-2 with a dispersion of 0.3 km/s and a step of 0.8 km/s in velocity."""
+    maps = np.zeros((n, 3, 64, 64))
+    maps[:, 0], maps[:, 2] = 22, 0.3
+    maps[:, 1, :, :32], maps[:, 1, :, 32:] = -0.4, 0.4  # the total dispersion is 0.5 km/s
     fields = {
-        "maps": np.asarray(maps, dtype=np.float32),
+        "maps": maps.astype(np.float32),
         "detected": np.ones((n, 64, 64), dtype=bool),
         "covered": np.ones((n, 64, 64), dtype=bool),
         "id": np.array([f"S{i + 1}" for i in range(n)]),
@@ -327,69 +288,113 @@ def _tiles(maps, **changes):
     return TileSet(**(fields | changes))
 
 
+def _estimates(n=3):
+    """Masses of 1, 2 and 3 Msun with an interval of 0.2 dex, and two neighbors."""
+    estimates = SourceEstimates.empty(n)
+    log_mass = np.log10(np.arange(1.0, n + 1))
+    for name, shift in (("mass", 0), ("mass_lower", -0.2), ("mass_upper", 0.2),
+                        ("mass_lower_95", -0.4), ("mass_upper_95", 0.4)):  # fmt: skip
+        estimates.values[name] = log_mass + shift
+    estimates.values["novelty_pvalue"][:] = 0.5
+    estimates.values["r2_simulation"][:] = 0.4
+    estimates.values["radius_max"][:] = 14
+    return estimates
+
+
+def _table(tiles=None, estimates=None, **options):
+    tiles = _tiles() if tiles is None else tiles
+    options = {"snr": np.array([5.5, 1.0, np.inf])[: len(tiles)], "prior": "library"} | options
+    beam = np.full(len(tiles), 0.05) * u.pc
+    return mass_table(tiles, estimates or _estimates(len(tiles)), beam=beam, **options)
+
+
 def _row_flags(table, i):
     return set(filter(None, table["flag_words"][i].split(",")))
 
 
-SIMULATED = get_tracer(THERMAL)
-
-
-def test_the_row(library, encoder):
-    tiles = _tiles(library.maps[:4])
-    table = mass_table(
-        tiles, library, encoder, tracer=SIMULATED, model=MassModel.fit(library, n_neighbors=3)
-    )
+def test_the_row():
+    table = _table(meta={"tracer": "C18O"})
     assert table.colnames == [
         "id", "skycoord", "mass", "mass_lower", "mass_upper", "mass_lower_95", "mass_upper_95",
-        "star_probability", "gas_mass", "peak_n_h", "v_los", "sigma_v", "snr", "coverage",
-        "mass_dynamical", "mass_dynamical_radius", "beams_per_tile", "neighbor_distance",
-        "ood_pvalue", "flags", "flag_words", "neighbors", "neighbor_masses",
+        "mass_error_sys", "gas_mass", "peak_n_h", "v_los", "sigma_v", "snr", "coverage",
+        "mass_dynamical", "mass_dynamical_radius", "prior", "radius_min", "radius_max", "beam_size",
+        "r2_simulation", "beams_per_tile", "novelty_pvalue", "novelty_reason", "flags",
+        "flag_words", "neighbors", "neighbor_masses", "neighbor_weights",
     ]  # fmt: skip
-    units = {n: str(table[n].unit) for n in ("mass", "mass_upper_95", "gas_mass", "peak_n_h",
-                                             "v_los", "sigma_v", "neighbor_masses")}  # fmt: skip
-    assert units == {
-        "mass": "solMass", "mass_upper_95": "solMass", "gas_mass": "solMass",
-        "peak_n_h": "1 / cm2", "v_los": "km / s", "sigma_v": "km / s",
-        "neighbor_masses": "solMass",
+    units = {
+        "mass": "solMass", "mass_upper_95": "solMass", "mass_error_sys": "solMass",
+        "gas_mass": "solMass", "peak_n_h": "1 / cm2", "v_los": "km / s", "radius_max": "pc",
+        "beam_size": "pc",
     }  # fmt: skip
-    # a map of the library finds itself
-    np.testing.assert_array_equal(table["neighbors"][:, 0], np.arange(4))
-    np.testing.assert_allclose(table["mass"].value.unmasked, library.table["mass"][:4].value)
-    np.testing.assert_allclose(
-        table["neighbor_masses"].value, library.table["mass"][table["neighbors"]].value
-    )
-    assert table["neighbors"].shape == (4, 3)
-    np.testing.assert_allclose(
-        table["gas_mass"].unmasked.value, library.table["gas_mass"][:4].value
-    )
-    lower, mass, upper = (table[n].unmasked for n in ("mass_lower", "mass", "mass_upper"))
-    assert (lower <= mass).all()
-    assert (mass <= upper).all()
-    assert (table["mass_lower_95"].unmasked <= lower).all()
-    for key in ("label", "library_sha256", "encoder_sha256", "tracer", "version_stellarssl"):
-        assert table.meta[key]
+    assert {name: str(table[name].unit) for name in units} == units
+    np.testing.assert_allclose(table["mass"].unmasked.value, [1, 2, 3])
+    np.testing.assert_allclose(table["mass_upper"][1].unmasked.value, 2 * 10**0.2)
+    np.testing.assert_allclose(table["radius_max"].unmasked.value, 14 * 0.0078125)
+    assert not table["mass"].mask.any()
+    assert table["mass_error_sys"].mask.all()  # none was estimated
+    assert "upper bound" in table.meta["label"]
+    assert all(table[name].info.description for name in table.colnames if name not in
+               ("id", "skycoord"))  # fmt: skip
 
 
-def test_peak_column_and_total_dispersion_by_hand(library, encoder):
-    maps = np.zeros((1, 3, 64, 64))
-    maps[0, 0], maps[0, 2] = 22, 0.3
-    maps[0, 1, :, :32], maps[0, 1, :, 32:] = -0.4, 0.4
-    maps[0, 0, 3, 3] = 23
+def test_candidates_have_a_star_probability():
+    estimates = _estimates()
+    estimates.values["star_probability"][:] = [0.2, 0.9, np.nan]
+    flag_values(estimates)
+    table = _table(estimates=estimates, candidates=True)
+    assert table["star_probability"].mask.tolist() == [False, False, True]
+    assert [_row_flags(table, i) for i in range(3)] == [{"starless_like"}, set(), set()]
+    assert not table["mass"].mask.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "flag"),
+    [("novelty_pvalue", 0.049, "novel"), ("r2_simulation", 0.05, "no_skill")],
+)
+def test_what_is_not_reliable_is_masked_unless_allowed(name, value, flag):
+    estimates = _estimates()
+    estimates.values[name][1] = value
+    flag_values(estimates)
+    table = _table(estimates=estimates)
+    assert table["mass"].mask.tolist() == [False, True, False]
+    assert table["mass_upper_95"].mask.tolist() == [False, True, False]
+    assert _row_flags(table, 1) == {flag}
+    allowed = _table(estimates=estimates, allowed=flag_bit(flag))
+    assert not allowed["mass"].mask.any()
+    assert _row_flags(allowed, 1) == {flag}
+
+
+def test_a_source_without_an_estimate_has_no_mass():
+    table = _table(estimates=SourceEstimates.empty(3))
+    assert table["mass"].mask.all()
+    assert table["novelty_pvalue"].mask.all()
+    assert not table["gas_mass"].mask.any()
+
+
+def test_columns_are_masked_without_a_factor_and_all_without_gas():
+    estimates = _estimates()
+    estimates.flag("no_column", np.array([True, False, False]))
+    estimates.flag("no_signal", np.array([False, True, False]))
+    table = _table(estimates=estimates)
+    assert table["gas_mass"].mask.tolist() == [True, True, False]
+    assert table["v_los"].mask.tolist() == [False, True, False]
+    assert table["mass"].mask.tolist() == [False, True, False]
+
+
+def test_peak_column_and_total_dispersion_by_hand():
+    tiles = _tiles(1)
+    tiles.maps[0, 0, 3, 3] = 23
     detected = np.ones((1, 64, 64), dtype=bool)
     detected[0, 3, 3] = False
-    table = mass_table(_tiles(maps, detected=detected), library, encoder, tracer=SIMULATED)
+    table = _table(replace(tiles, detected=detected))
     np.testing.assert_allclose(table["peak_n_h"].unmasked.value, 1e22, rtol=1e-6)
     np.testing.assert_allclose(table["sigma_v"].unmasked.value, 0.5, rtol=1e-6)
 
 
-def test_the_dynamical_mass_and_its_radius_by_hand(library, encoder):
-    maps = np.zeros((3, 3, 64, 64))
-    maps[:, 0], maps[:, 2] = 22, 0.3
-    maps[:, 1, :, :32], maps[:, 1, :, 32:] = -0.4, 0.4  # the total dispersion is 0.5 km/s
+def test_the_dynamical_mass_and_its_radius_by_hand():
     detected = np.ones((3, 64, 64), dtype=bool)
     detected[2, 24:40, 24:40] = False  # nothing within 8 pixels
-    tiles = _tiles(maps, detected=detected, beams_per_tile=np.array([np.nan, 8, 8]))
-    table = mass_table(tiles, library, encoder, tracer=SIMULATED)
+    table = _table(_tiles(detected=detected, beams_per_tile=np.array([np.nan, 8, 8])))
     # 5 * 0.25 (km/s)^2 * R / (4.30091e-3 pc (km/s)^2 / Msun); a beam is 64 / 8 pixels = 0.0625 pc
     np.testing.assert_allclose(table["mass_dynamical_radius"].value, [0.015625, 0.03125, 0.03125])
     np.testing.assert_allclose(
@@ -397,164 +402,23 @@ def test_the_dynamical_mass_and_its_radius_by_hand(library, encoder):
     )
     assert table["mass_dynamical"].mask.tolist() == [False, False, True]
     assert "mass_dynamical_radius" in table["mass_dynamical"].info.description
-    # it needs neither a tracer nor a mass from the library
-    unknown = mass_table(tiles[:1], library, encoder, tracer=None)
-    assert not unknown["mass_dynamical"].mask[0]
 
 
-@pytest.mark.parametrize(
-    ("changes", "tracer", "flag", "masks"),
-    [
-        ({"coverage": np.array([0.9])}, SIMULATED, "partial_coverage", False),
-        ({"coverage": np.array([0.4])}, SIMULATED, "off_map", True),
-        ({"covered": np.zeros((1, 64, 64), bool)}, SIMULATED, "off_map", True),
-        ({"detected_fraction": np.zeros(1)}, SIMULATED, "no_signal", True),
-        ({"snr": np.array([4.0])}, SIMULATED, "low_snr", False),
-        ({"beams_per_tile": np.array([2.5])}, SIMULATED, "coarse_beam", True),
-        ({"beams_per_tile": np.array([8.0])}, SIMULATED, "resolution_mismatch", False),
-        ({}, None, "no_column", True),
-        ({}, get_tracer("HI"), "atomic_tracer", True),
-        ({}, get_tracer("12CO(1-0)"), "opaque_tracer", True),
-    ],
-)
-def test_flags_of_the_data(library, encoder, changes, tracer, flag, masks):
-    table = mass_table(_tiles(library.maps[:1], **changes), library, encoder, tracer=tracer)
-    assert flag in _row_flags(table, 0)
-    assert table["mass"].mask[0] == masks
-    assert table["mass_upper_95"].mask[0] == masks
-    if masks:
-        tiles = _tiles(library.maps[:1], **changes)
-        allowed = mass_table(tiles, library, encoder, tracer=tracer, allow=[flag])
-        assert flag in _row_flags(allowed, 0)
-        assert not allowed["mass"].mask[0]
-
-
-def test_a_good_tile_carries_no_mask(library, encoder):
-    table = mass_table(_tiles(library.maps[:1]), library, encoder, tracer=SIMULATED)
-    assert not table["mass"].mask[0]
-    assert _row_flags(table, 0) <= {"model_based_interval"}
-
-
-def test_without_a_column_nothing_that_needs_one_is_told(library, encoder):
-    table = mass_table(_tiles(library.maps[:1]), library, encoder, tracer=None)
-    for name in ("mass", "star_probability", "gas_mass", "peak_n_h", "ood_pvalue"):
-        assert table[name].mask[0]
-    assert not table["v_los"].mask[0]
-
-
-def test_the_callers_flags_are_kept(library, encoder):
-    bits = np.array([flag_bit("position_from_peak"), flag_bit("missing_flux")])
-    table = mass_table(_tiles(library.maps[:2]), library, encoder, tracer=SIMULATED, flags=bits)
-    assert "position_from_peak" in _row_flags(table, 0)
-    assert list(table["mass"].mask) == [False, True]
-
-
-def test_above_the_library_and_unlike_it(encoder, library):
-    heavy = library.select(library.table["has_star"])
-    heavy.table["mass"][:] = 20 * u.Msun
-    table = mass_table(_tiles(heavy.maps[:1]), heavy, encoder, tracer=SIMULATED)
-    assert {"above_library", "no_starless_reference"} <= _row_flags(table, 0)
-    assert table["mass"].mask[0]
-    assert table["star_probability"].mask[0]
-    strange = np.array(library.maps[:1])
-    strange[:, 2] += 8
-    table = mass_table(_tiles(strange), library, encoder, tracer=SIMULATED)
-    assert table["ood_pvalue"][0] < 0.15
-    assert table["neighbor_distance"][0] > 3
-
-
-def test_star_probability_tells_the_kinds_apart(library, encoder):
-    has_star = np.asarray(library.table["has_star"])
-    table = mass_table(_tiles(library.maps), library, encoder, tracer=SIMULATED)
-    probability = np.ma.filled(table["star_probability"], np.nan)
-    assert np.median(probability[has_star]) > 0.5
-    assert (probability[~has_star] < 0.5).all()
-    assert "starless_like" in _row_flags(table, -1)
-    assert not table["neighbors"][:, :].max() >= np.flatnonzero(~has_star).min()
-
-
-def test_peaks_are_told_from_peaks_and_masses_from_stars(library, encoder):
-    # the first ten stars are seen again about the peak by them: masses must not come from those
-    n_stars = int(library.table["has_star"].sum())
-    rows = np.concatenate([np.arange(len(library)), np.arange(10)])
-    both = library.select(rows)
-    both.table["from_peak"] = (np.arange(len(rows)) >= len(library)) | ~both.table["has_star"]
-    reader = MassModel.fit(both, n_neighbors=3, n_components=5, statistics=True)
-    np.testing.assert_array_equal(reader.rows, np.arange(n_stars))
-    assert len(reader.presence.log_mass_) == 20
-    table = mass_table(_tiles(library.maps[:3]), both, encoder, tracer=SIMULATED)
-    assert table["neighbors"].max() < n_stars
-    apart = library.select(slice(None))
-    apart.table["from_peak"] = ~apart.table["has_star"]
-    table = mass_table(_tiles(library.maps[:1]), apart, encoder, tracer=SIMULATED)
-    assert "no_starless_reference" in _row_flags(table, 0)
-
-
-def test_star_probability_is_calibrated_for_even_odds():
-    # N(1, 1) with a star and N(-1, 1) without: even odds give p = 1 / (1 + exp(-2 x)). Three more
-    # features say nothing.
-    # Starless clumps are eight times as frequent and are seen twice each.
-    rng = np.random.default_rng(12)
-    x = np.concatenate([rng.normal(1, 1, 60), np.repeat(rng.normal(-1, 1, 480), 2)])
-    mass = np.where(np.arange(len(x)) < 60, 1, np.nan) * u.Msun
-    group = np.concatenate([np.arange(60), 60 + np.repeat(np.arange(480), 2)])
-    flat = np.ones((len(x), 64, 64))
-    bare = ReferenceLibrary.from_maps(
-        1e22 * flat / u.cm**2, 0 * flat * u.km / u.s, 0 * flat * u.km / u.s, mass, group
-    )
-    columns = np.column_stack([x, rng.normal(size=(len(x), 3))])
-    features = Features(columns, {"cls@0.5": slice(0, 4)}, "none", "float32")
-    reader = MassModel.fit(
-        replace(bare, features=features), n_neighbors=1, n_components=4, statistics=False
-    )
-    query = rng.normal(size=(4000, 4))
-    query[:, 0] = rng.normal(1, 1, 4000) * rng.choice([-1, 1], 4000)
-    told, true = reader.star_probability(query), 1 / (1 + np.exp(-2 * query[:, 0]))
-    for low in (0, 0.25, 0.5, 0.75):
-        chosen = (told >= low) & (told < low + 0.25)
-        assert chosen.sum() > 100
-        assert abs(told[chosen].mean() - true[chosen].mean()) < 0.1
-
-
-def test_scalars_are_an_option(library, encoder):
-    maps, _ = _maps(5, 99)
-    with_scalars, without = (
-        mass_table(
-            _tiles(maps),
-            library,
-            encoder,
-            tracer=SIMULATED,
-            model=MassModel.fit(library, statistics=statistics),
-        )
-        for statistics in (True, False)
-    )
-    assert np.any(with_scalars["mass"].unmasked != without["mass"].unmasked)
-    assert without.meta["statistics"] is False
-
-
-def test_refuses_another_encoder_and_unknown_flags(library, encoder):
-    other = Encoder.random(1, architecture="test_vit", width=64, n_registers=0, dtype="float32")
-    tiles = _tiles(library.maps[:1])
-    with pytest.raises(EncoderMismatchError, match="library: was embedded with other weights"):
-        mass_table(tiles, library, other, tracer=SIMULATED)
+def test_unknown_flags_are_refused():
     with pytest.raises(InputError, match=r"flag: must be one of .*got 'bad_luck'"):
-        mass_table(tiles, library, encoder, tracer=SIMULATED, allow=["bad_luck"])
-    starless = library.select(~library.table["has_star"])
-    with pytest.raises(InputError, match="library: must hold at least two maps centered on a star"):
-        mass_table(tiles, starless, encoder, tracer=SIMULATED)
+        SourceEstimates.empty(1).flag("bad_luck", np.array([True]))
 
 
 # its files
 
 
 @pytest.fixture(scope="module")
-def table(library, encoder):
-    covered = np.ones((3, 64, 64), bool)
-    covered[1] = False
-    tiles = _tiles(library.maps[:3], covered=covered, snr=np.array([5.5, 1.0, np.inf]))
-    return mass_table(
-        tiles, library, encoder, tracer=SIMULATED, meta={"distance": "300.0 pc", "n": np.int64(3)}
-    )
+def table():
+    estimates = _estimates()
+    estimates.flag("off_map", np.array([False, True, False]))
+    estimates.values["novelty_reason"][:] = "width above 99 % of the library"
+    meta = {"distance": "300.0 pc", "n": np.int64(3), "library_sha256": "0" * 64}
+    return _table(estimates=estimates, meta=meta)
 
 
 def _assert_same(table, back):
@@ -565,7 +429,7 @@ def _assert_same(table, back):
             )
             continue
         old, new = table[name], back[name]
-        if name in ("id", "flag_words"):
+        if name in ("id", "flag_words", "prior", "novelty_reason"):
             assert list(map(str, old)) == list(map(str, np.ma.filled(new, "")))
             continue
         assert getattr(old, "unit", None) == getattr(new, "unit", None)
@@ -595,7 +459,7 @@ def test_fits_export(table, tmp_path):
     assert back.colnames == expected
     _assert_same(table, back)
     assert back.meta["DISTANCE"] == "300.0 pc"
-    assert back.meta["ENCODER_SHA256"] == table.meta["encoder_sha256"]
+    assert back.meta["LIBRARY_SHA256"] == table.meta["library_sha256"]
 
 
 def test_votable_export(table, tmp_path):
@@ -604,7 +468,7 @@ def test_votable_export(table, tmp_path):
     assert back.colnames == ["id", "ra", "dec", *table.colnames[2:]]
     _assert_same(table, back)
     params = {p.name: p.value for p in parse(tmp_path / "masses.vot").get_first_table().params}
-    assert params["encoder_sha256"] == table.meta["encoder_sha256"]
+    assert params["library_sha256"] == table.meta["library_sha256"]
 
 
 def test_files_are_not_replaced_unasked(table, tmp_path):

@@ -67,7 +67,7 @@ def table(maps):
             "mass_upper": masses(0.9, 3.0, 12.0),
             "mass_lower_95": masses(0.2, 1.0, 3.0),
             "mass_upper_95": masses(1.5, 5.0, 20.0),
-            "flag_words": ["", "low_snr", "above_library,off_map"],
+            "flag_words": ["", "low_snr", "novel,off_map"],
         }
     )
 

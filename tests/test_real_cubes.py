@@ -94,5 +94,5 @@ def test_galaxies_are_no_clouds(real_cubes, tmp_path, capsys, name, center):
     assert main(["analyze", str(real_cubes / name), *words, "--output", str(tmp_path)]) == 0
     table = QTable.read(tmp_path / "masses.ecsv")
     assert table["mass"].mask.all()
-    assert "coarse_beam" in table["flag_words"][0]
+    assert "tracer" in table["flag_words"][0]
     assert "no segments: --distance: gives a grid" in capsys.readouterr().err

@@ -24,7 +24,6 @@ from stellarssl.tracers import Tracer, get_tracer
 __all__ = ["measure_moments", "moment_maps", "moment_plan"]
 
 
-@stage("moments")
 @accepts(MomentOptions)
 def moment_maps(cube: CubeLike, **options: Unpack[MomentKeywords]) -> MomentMaps:
     r"""Measure column density, velocity and velocity dispersion, with their errors, from a cube.
@@ -77,6 +76,7 @@ def moment_maps(cube: CubeLike, **options: Unpack[MomentKeywords]) -> MomentMaps
     return measure_moments(cube, MomentOptions(**options))
 
 
+@stage("moments")
 def measure_moments(cube: CubeLike, options: MomentOptions) -> MomentMaps:
     """Do what `moment_maps` does, with its options as one object.
 

@@ -7,6 +7,7 @@ from functools import partial
 import astropy.units as u
 import numpy as np
 
+from stellarssl._utils.stages import stage
 from stellarssl.encoder import Encoder
 from stellarssl.exceptions import InputError
 from stellarssl.library import (
@@ -157,6 +158,7 @@ class Comparison:
             meta |= {"encoder": self.encoder.name, "encoder_sha256": self.encoder.sha256}
         return meta
 
+    @stage("masses")
     def fill(
         self,
         estimates: SourceEstimates,
@@ -243,8 +245,10 @@ class Comparison:
             radii = RADII[int(measured.radii[members].max())]
             rows = partial(map_rows, library, seen, radii=radii)
             return Group(members, radii, rows, partial(_statistics, radii))
+        if seen is not None:
+            library = library.observed(seen, self.encoder, progress=self.progress)
         encoder = library.match_encoder(self.encoder)
-        rows = partial(_encoded, library, seen, encoder, progress=self.progress)
+        rows = partial(encoded_rows, library, encoder)
         return Group(members, WIDEST, rows, partial(_embedded, library, encoder))
 
 
@@ -252,15 +256,6 @@ def _statistics(
     radii: tuple[float, float], measured: MeasuredSources, members: np.ndarray
 ) -> np.ndarray:
     return measured.statistics(members, radii)
-
-
-def _encoded(
-    library: ReferenceLibrary, seen: Observation | None, encoder: Encoder, *, progress: bool
-) -> LibraryRows:
-    """Observe a library of maps, unless it has been observed, and return its features."""
-    if seen is not None:
-        library = library.observed(seen, encoder, progress=progress)
-    return encoded_rows(library, encoder)
 
 
 def _embedded(

@@ -29,7 +29,7 @@ def compare(masses: QTable, stars: QTable | str | os.PathLike) -> QTable:
     Parameters
     ----------
     masses : `~astropy.table.QTable`
-        Of `~stellarssl.estimate_mass` at the positions of ``stars``.
+        Table that `~stellarssl.estimate_mass` returned at the positions of ``stars``.
     stars : `~astropy.table.QTable` or path-like
         With ``id`` and ``mass``.
 
@@ -37,7 +37,7 @@ def compare(masses: QTable, stars: QTable | str | os.PathLike) -> QTable:
     -------
     table : `~astropy.table.QTable`
         ``id``, ``true_mass``, ``mass``, its 68 % interval, ``inside`` (whether the truth lies in
-        it), ``star_probability`` and ``flag_words``.
+        it), ``novelty_pvalue`` and ``flag_words``.
     """
     stars = stars if isinstance(stars, QTable) else QTable.read(stars)
     row_of = {str(name): i for i, name in enumerate(stars["id"])}
@@ -48,6 +48,6 @@ def compare(masses: QTable, stars: QTable | str | os.PathLike) -> QTable:
     truth = table["true_mass"]
     low, high = (table[name].to_value(u.solMass) for name in ("mass_lower", "mass_upper"))
     table["inside"] = (truth.value >= low) & (truth.value <= high)
-    table["star_probability"] = masses["star_probability"]
+    table["novelty_pvalue"] = masses["novelty_pvalue"]
     table["flag_words"] = masses["flag_words"]
     return table

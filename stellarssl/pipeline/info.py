@@ -8,9 +8,10 @@ from typing import Any, Unpack
 
 import astropy.units as u
 import numpy as np
+from astropy.table import Table
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from stellarssl._utils.geometry import TILE_WIDTH, beam_width
+from stellarssl._utils.geometry import TILE_PIXELS, TILE_WIDTH, beam_width
 from stellarssl._utils.options import accepts, option_of
 from stellarssl.cubes import Cube, CubeLike
 from stellarssl.cubes._sample import quick_noise, sample_values
@@ -28,7 +29,10 @@ from stellarssl.tracers import Tracer, get_tracer, tracer_frequency
 
 __all__ = ["info"]
 
-_FEWEST_BEAMS = 3
+_CALIBRATION = Path(__file__).parents[1] / "data" / "library" / "calibration.ecsv"
+_NO_SKILL, _TYPICAL_SNR = 0.05, 10.0
+_NEEDED_SCALE = 28 * TILE_WIDTH / TILE_PIXELS
+"""Diameter of the rings that masses use."""
 _KINDS = {
     "atomic": "its gas is atomic, the library's molecular (atomic_tracer)",
     "opaque": "the line saturates in dense gas (opaque_tracer)",
@@ -356,15 +360,29 @@ def _check_masses(report: Report, refusals: _Refusals) -> None:
     if report.distance is None and "distance" not in refusals.parameters:
         rule = "must be given, as the header has none"
         refusals.add("masses", MissingInputError("distance", rule))
-    beams = report.beams_per_tile
-    if beams is not None and beams < _FEWEST_BEAMS:
-        rule = f"{beams:.2g} beams across a tile are fewer than {_FEWEST_BEAMS} (coarse_beam)"
+    skill = None if report.beams_per_tile is None else _skill(report.beams_per_tile)
+    if skill is not None and skill <= _NO_SKILL:
+        beam = TILE_WIDTH / report.beams_per_tile
+        rule = f"a beam of {beam:.2g} leaves masses an R2 of {skill:.2f} (no_skill)"
         refusals.add("masses", StellarSSLError(rule))
     if report.tracer is not None and report.tracer.kind in _KINDS:
         refusals.add("masses", StellarSSLError(_KINDS[report.tracer.kind]))
     scale = report.max_recoverable_scale
     if scale is not None and report.distance is not None:
         recovered = scale.to_value(u.rad) * report.distance
-        if recovered < TILE_WIDTH:
-            rule = f"scales up to {recovered:.3g} are recovered, less than a tile of {TILE_WIDTH:g}"
+        if recovered < _NEEDED_SCALE:
+            rule = f"scales up to {recovered:.3g} are recovered, less than {_NEEDED_SCALE:.2g}"
             refusals.add("masses", StellarSSLError(f"{rule} (missing_flux)"))
+
+
+def _skill(beams_per_tile: float) -> float | None:
+    """Look up R2 by simulation for a beam at S/N 10, without loading what masses need."""
+    if not _CALIBRATION.is_file():
+        return None
+    table = Table.read(_CALIBRATION, format="ascii.ecsv")
+    known = (table["snr"] == _TYPICAL_SNR) & table["lines"] & (table["prior"] == "library")
+    known &= (table["radius_min"] == 0) & (table["radius_max"] == table["radius_max"].max())
+    table = table[known]
+    beam = TILE_PIXELS / beams_per_tile
+    nearest = np.argmin(np.abs(np.log(np.maximum(table["beam_pixels"], 0.5) / beam)))
+    return float(table["r2_simulation"][nearest])

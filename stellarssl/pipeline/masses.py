@@ -101,7 +101,7 @@ def split_distance(options: MassKeywords) -> tuple[MassOptions, u.Quantity | str
     return MassOptions(**options).check(), distance
 
 
-_WITH_MAPS = ("distance", "progress", "n_threads", "reader", "prior", "library", "encoder", "allow")
+_WITH_MAPS = ("distance", "progress", "reader", "prior", "library", "encoder", "allow")
 
 
 def as_maps(data: CubeLike | MomentMaps, options: MomentOptions) -> tuple[MomentMaps, Cube | None]:

@@ -101,8 +101,10 @@ def test_a_stated_efficiency_is_enough(write):
 
 
 def test_a_coarse_beam(write):
-    lines = refused(info(write(), distance="1 kpc"))
-    assert lines == ["  masses     2.2 beams across a tile are fewer than 3 (coarse_beam)"]
+    (line,) = refused(info(write(), distance="10 kpc"))
+    assert re.fullmatch(
+        r"  masses     a beam of 2\.3 pc leaves masses an R2 of \S+ \(no_skill\)", line
+    )
 
 
 def test_options_reach_the_report(write):

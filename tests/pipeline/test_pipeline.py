@@ -65,7 +65,7 @@ def test_meta_tells_what_the_numbers_rest_on(maps, stars, reference):
     meta = estimate_mass(maps, stars, distance="150 pc", **reference).meta
     assert meta["distance_pc"] == 150
     assert meta["tracer"] == "C18O(1-0)"
-    assert meta["encoder"] == "random-0"
+    assert (meta["reader"], meta["prior"]) == ("forest", "library")
     assert meta["moments_specsys"] == "LSRK"
     assert "upper bound" in meta["label"]
     assert len(meta["library_sha256"]) == 64
@@ -180,7 +180,7 @@ def test_truth_beside_estimate(stars):
             "mass": Masked([1, 2] * u.Msun, mask=[False, False]),
             "mass_lower": Masked([0.001, 1000] * u.Msun, mask=[False, False]),
             "mass_upper": Masked([1000, 2000] * u.Msun, mask=[False, False]),
-            "star_probability": [0.5, 0.5],
+            "novelty_pvalue": [0.5, 0.5],
             "flag_words": ["", ""],
         }
     )
@@ -246,7 +246,7 @@ def test_library_and_encoder_from_files(maps, stars, reference, tmp_path):
     reference["library"].write(tmp_path / "library.fits")
     reference["encoder"].write(tmp_path / "encoder.safetensors")
     files = {"library": tmp_path / "library.fits", "encoder": tmp_path / "encoder.safetensors"}
-    assert estimate_mass(maps, stars[:2], **files).meta["encoder"] == "random-0"
+    assert estimate_mass(maps, stars[:2], reader="knn", **files).meta["encoder"] == "random-0"
     for function in (estimate_mass, segment, analyze):
         with pytest.raises(InputError, match=r"library: .*got '.*none\.fits'"):
             function(maps, library=tmp_path / "none.fits")

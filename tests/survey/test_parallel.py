@@ -43,7 +43,7 @@ def test_one_thread_two_processes_and_a_cluster(run, cubes, tmp_path, cluster):
                 np.testing.assert_array_equal(maps.errors[error], again.errors[error])
         masses = QTable.read(tmp_path / name / "masses.ecsv")
         assert list(masses["cube"]) == list(one["cube"])
-        for column in ("neighbor_distance", "ood_pvalue"):
+        for column in ("neighbor_weights", "novelty_pvalue"):
             np.testing.assert_allclose(masses[column], one[column], rtol=1e-6)
         np.testing.assert_array_equal(masses["mass"].mask, one["mass"].mask)
         np.testing.assert_allclose(masses["mass"].filled(0), one["mass"].filled(0), rtol=1e-6)

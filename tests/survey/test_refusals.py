@@ -19,6 +19,7 @@ from stellarssl import survey
 from stellarssl._utils import optional
 from stellarssl.cli import main
 from stellarssl.exceptions import InputError, MissingDependencyError, OutputError
+from stellarssl.pipeline import MassOptions
 from stellarssl.survey import stages
 from stellarssl.survey.lock import locked
 from stellarssl.survey.models import find_models, load_models
@@ -128,7 +129,7 @@ def test_a_worker_without_the_weights(run, models, tmp_path):
 
 
 def test_what_a_worker_finds_must_be_what_the_survey_was_started_with(models):
-    known = find_models(**models)
+    known = find_models(MassOptions(**models).check())
     other = replace(known, encoder_sha256="0" * 64)
     with pytest.raises(InputError, match=r"encoder: must be the same for every worker, with .* 00"):
         load_models(other)

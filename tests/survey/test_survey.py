@@ -15,6 +15,7 @@ import stellarssl
 from stellarssl._utils.provenance import file_sha256
 from stellarssl.cubes import read_cube, read_sky
 from stellarssl.exceptions import InputError, StellarSSLWarning
+from stellarssl.library import observing
 from stellarssl.pipeline import read_sources
 from stellarssl.survey import stages
 from stellarssl.survey.catalog import Catalog
@@ -36,7 +37,7 @@ def weigh(models):
 
 def _same_rows(found, expected):
     """Compare tables of which the first has been a file, where what is masked is lost."""
-    for name in ("flags", "neighbors", "ood_pvalue", "neighbor_distance"):
+    for name in ("flags", "neighbors", "novelty_pvalue"):
         np.testing.assert_array_equal(found[name], expected[name])
     for name in ("mass", "gas_mass"):
         np.testing.assert_array_equal(found[name].mask, expected[name].mask)
@@ -103,18 +104,25 @@ def test_it_goes_on_at_the_station_where_it_was_stopped(run, begun, tmp_path, mo
 
 
 def test_a_telescope_is_observed_once(run, cubes, cut, tmp_path, monkeypatch):
+    every = stellarssl.library.PPVTiles.default()
+    tiles = every.select(np.flatnonzero(np.asarray(every.table["has_star"]))[::25])
+    tiles.write(tmp_path / "tiles.fits")
     seen = []
-    observed = stellarssl.ReferenceLibrary.observed
+    measure = observing._measure
     monkeypatch.setattr(
-        stellarssl.ReferenceLibrary,
-        "observed",
-        lambda self, observation, *args, **options: (
-            seen.append(observation) or observed(self, observation, *args, **options)
+        observing,
+        "_measure",
+        lambda tiles, rows, cubes, telescope: (
+            seen.append((telescope, tuple(rows))) or measure(tiles, rows, cubes, telescope)
         ),
     )
-    run(these=[cubes[0], cut(tmp_path / "next.fits", 62, 58), cubes[1]])
-    assert len(seen) == 2  # two cubes at 140 pc share one, that at 280 pc has its own
-    assert seen[0].beam_pixels != seen[1].beam_pixels
+    these = [cubes[0], cut(tmp_path / "next.fits", 62, 58), cubes[1]]
+    run(these=these, library=tmp_path / "tiles.fits")
+    telescopes = {telescope for telescope, _ in seen}
+    # two cubes of one star at 140 pc share one, that at 280 pc has its own
+    assert len({telescope.observation for telescope in telescopes}) == 2
+    assert len(seen) == len(set(seen))
+    assert not (tmp_path / "out" / "observed").exists()
 
 
 def test_a_broken_cube_is_recorded_and_the_rest_goes_on(run, cubes, begun, tmp_path, monkeypatch):
@@ -154,9 +162,11 @@ def test_part_of_a_cubes_products_may_be_refused(run, cubes, tmp_path):
     with pytest.warns(StellarSSLWarning, match="maps have no column"):
         table = run(these=cubes[:1])
     assert table["status"][0] == "ok"
-    assert "no masses: tracer" in table["reason"][0]
+    assert "no segments: tracer" in table["reason"][0]
     assert (tmp_path / "out" / "near" / "moments.fits").is_file()
-    assert not (tmp_path / "out" / "masses.ecsv").exists()
+    masses = QTable.read(tmp_path / "out" / "masses.ecsv")
+    assert masses["mass"].mask.all()
+    assert "no_column,unknown_line" in masses["flag_words"][0]
 
 
 def test_sources_at_their_own_distances_and_velocities(run, cubes, stars, weigh, tmp_path):

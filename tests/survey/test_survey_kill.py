@@ -57,7 +57,7 @@ def _same(one, other, these):
     np.testing.assert_array_equal(masses["mass"].mask, again["mass"].mask)
     for name in ("mass", "gas_mass"):
         np.testing.assert_allclose(masses[name].filled(0), again[name].filled(0), rtol=1e-6)
-    for name in ("neighbor_distance", "ood_pvalue"):
+    for name in ("neighbor_weights", "novelty_pvalue"):
         np.testing.assert_allclose(masses[name], again[name], rtol=1e-6)
 
 
