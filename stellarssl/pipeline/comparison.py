@@ -1,8 +1,8 @@
 """Comparison of measured sources with a library: reader, prior and library in one object."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 
 import astropy.units as u
 import numpy as np
@@ -189,12 +189,8 @@ class Comparison:
                 if group.calibration.r2_simulation <= NO_SKILL:
                     continue
             rows = group.rows()
-            model = MassModel.fit(
-                rows,
-                reader=self.reader,
-                prior=self.prior,
-                calibration=group.calibration,
-                n_jobs=self.n_jobs,
+            model = _fitted(
+                _Setup(rows, rows.sha256, self.reader, self.prior, group.calibration, self.n_jobs)
             )
             found = model.estimate(group.features(measured, members), candidates=candidates)
             _scatter(estimates, found, model, members)
@@ -250,6 +246,30 @@ class Comparison:
         encoder = library.match_encoder(self.encoder)
         rows = partial(encoded_rows, library, encoder)
         return Group(members, WIDEST, rows, partial(_embedded, library, encoder))
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What a model is fitted on; rows of one checksum are equal."""
+
+    rows: LibraryRows = field(compare=False)
+    sha256: str
+    reader: str
+    prior: Prior
+    calibration: Calibration | None
+    n_jobs: int | None = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _fitted(setup: _Setup) -> MassModel:
+    """Fit a model, or return the one that was fitted on the same rows before."""
+    return MassModel.fit(
+        setup.rows,
+        reader=setup.reader,
+        prior=setup.prior,
+        calibration=setup.calibration,
+        n_jobs=setup.n_jobs,
+    )
 
 
 def _statistics(

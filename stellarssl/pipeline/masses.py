@@ -19,7 +19,12 @@ from stellarssl.masses import FLAGS, SourceEstimates, flag_values, mass_table, w
 from stellarssl.moments import MomentMaps, MomentOptions
 from stellarssl.moments.core import measure_moments
 from stellarssl.pipeline.comparison import Comparison
-from stellarssl.pipeline.measured import MeasuredSources, group_by_telescope, measure_sources
+from stellarssl.pipeline.measured import (
+    MeasuredSources,
+    group_by_telescope,
+    measure_sources,
+    with_factor,
+)
 from stellarssl.pipeline.options import MassKeywords, MassOptions
 from stellarssl.pipeline.positions import PositionsLike, Sources, read_sources
 from stellarssl.tiles import column_peaks
@@ -85,6 +90,9 @@ def estimate_mass(
     8 solMass
     """
     checked, distance = split_distance(options)
+    if checked.encoder is not None and checked.reader == "forest":
+        rule = 'is used by reader="knn" only'
+        raise InputError("encoder", rule, str(checked.encoder), ["reader"])
     comparison = Comparison.of(checked)
     sources = None if positions is None else read_sources(positions)
     if sources is not None and sources.velocity_range is not None:
@@ -241,7 +249,7 @@ def telescopes_of(maps: MomentMaps, cube: Cube | None, sources: Sources | None) 
 
 
 def _candidates(maps: MomentMaps, distance: u.Quantity | str | None) -> Sources:
-    peaks = column_peaks(maps, distance=distance)
+    peaks = column_peaks(with_factor(maps), distance=distance)
     if len(peaks) == 0:
         raise NoSignalError("no peak of the column stands out", ["positions"])
     return Sources(tuple(f"peak-{i + 1}" for i in range(len(peaks))), peaks)

@@ -24,7 +24,13 @@ from stellarssl.tiles import (
 )
 from stellarssl.tracers import Tracer, line_at
 
-__all__ = ["MeasuredSources", "group_by_telescope", "measure_sources"]
+__all__ = [
+    "MeasuredSources",
+    "group_by_telescope",
+    "measure_sources",
+    "source_snr",
+    "with_factor",
+]
 
 _STAND_IN = Tracer("relative column", None, 1e21 * u.cm**-2 / (u.K * u.km / u.s), "user", 29 * u.u)
 """Factor of lines without a column: no statistic depends on its value."""
@@ -146,7 +152,7 @@ def measure_sources(
         raise MissingInputError("beam", "must be given to know how the map was observed")
     has_column = maps.tracer is not None and maps.tracer != _STAND_IN
     line = _known_line(maps)
-    maps = maps if maps.tracer is not None else replace(maps, tracer=_STAND_IN)
+    maps = with_factor(maps)
     distance = distance if sources.distance is None else sources.distance
     tiles = make_tiles(
         maps,
@@ -182,6 +188,22 @@ def measure_sources(
         is_thin=has_column or line is not None,
         cube=None if spectra is None else cube,
     )
+
+
+def with_factor(maps: MomentMaps) -> MomentMaps:
+    """Return maps with a factor that stands in where there is no tracer.
+
+    Parameters
+    ----------
+    maps : `~stellarssl.moments.MomentMaps`
+        Moment maps.
+
+    Returns
+    -------
+    maps : `~stellarssl.moments.MomentMaps`
+        The same if they have a tracer.
+    """
+    return maps if maps.tracer is not None else replace(maps, tracer=_STAND_IN)
 
 
 def _known_line(maps: MomentMaps) -> str | None:

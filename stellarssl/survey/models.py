@@ -133,8 +133,10 @@ def _load(encoder: str | None, library: str | None, reader: str) -> Loaded:
     else:
         maps = ReferenceLibrary.default()
         stars = PPVTiles.default() if reader == "forest" else maps
-    # every worker gives the same masses, since it computes as the library's features were
-    return Loaded(maps.match_encoder(weights), maps, stars)
+    if reader == "knn":
+        # every worker gives the same masses, since it computes as the library's features were
+        weights = maps.match_encoder(weights)
+    return Loaded(weights, maps.with_tokens(weights), stars)
 
 
 def load_models(models: Models) -> Loaded:

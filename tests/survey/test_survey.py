@@ -26,11 +26,10 @@ STAGES = ("moments", "masses", "segments")
 @pytest.fixture
 def weigh(models):
     """A function that weighs sources on one cube without a survey."""
-    encoder = stellarssl.Encoder.from_pretrained(models["encoder"], dtype="float32")
     library = stellarssl.ReferenceLibrary.read(models["library"])
 
     def weigh(maps, sources):
-        return stellarssl.estimate_mass(maps, sources, library=library, encoder=encoder)
+        return stellarssl.estimate_mass(maps, sources, library=library)
 
     return weigh
 
