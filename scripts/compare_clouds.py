@@ -2,10 +2,10 @@
 
     python scripts/compare_clouds.py --simulations ../shared/data/sim
 
-Prints the table of the user guide: 5, 50 and 95 % of each statistic, and the slope of a straight line
-against log10 of the mass. Tiles of 0.5 pc along the line of sight are compared with clouds without
-layers, tiles of the whole depth with clouds that have layers. The runs s7 and s8 are not used, so
-that what is trained on the clouds can be tested on them.
+Prints the table of the user guide: 5, 50 and 95 % of each statistic, and the slope of a straight
+line against log10 of the mass. Tiles of 0.5 pc along the line of sight are compared with clouds
+without layers, tiles of the whole depth with clouds that have layers. The runs s7 and s8 are not
+used, so that what is trained on the clouds can be tested on them.
 """
 
 import argparse

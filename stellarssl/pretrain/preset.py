@@ -233,7 +233,9 @@ def preset_from_dict(record: dict) -> Preset:
     if unknown:
         rule = f"has sections {', '.join((*_SECTIONS, 'stages'))} and no others"
         raise InputError("preset", rule, unknown)
-    sections = {name: read_section(name, _SECTIONS[name], record.get(name, {})) for name in _SECTIONS}
+    sections = {
+        name: read_section(name, _SECTIONS[name], record.get(name, {})) for name in _SECTIONS
+    }
     stages = tuple(read_section("stages", Stage, stage) for stage in record.get("stages", []))
     return _checked(Preset(record["name"], stages=stages, **sections))
 

@@ -47,9 +47,9 @@ def test_going_on_neither_redoes_nor_loses_a_shard(folder, monkeypatch):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     rendered, render = [], shards._render_shard
 
-    def count(path, number, options):
+    def count(path, number, *rest):
         rendered.append(number)
-        return render(path, number, options)
+        return render(path, number, *rest)
 
     monkeypatch.setattr(shards, "_render_shard", count)
     render_shards(folder, 6, shard_size=2, **OPTIONS)

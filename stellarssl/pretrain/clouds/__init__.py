@@ -1,6 +1,6 @@
 """Turbulent clouds with a star of known mass inside, drawn from a recipe."""
 
-from stellarssl.pretrain.clouds.dataset import CloudDataset, CloudTile
+from stellarssl.pretrain.clouds.dataset import CloudDataset, CloudTile, render_clouds
 from stellarssl.pretrain.clouds.physics import GAS_RADII, Cloud, cloud_at, make_cloud
 from stellarssl.pretrain.clouds.projection import (
     N_CHANNELS,
@@ -35,5 +35,6 @@ __all__ = [
     "project",
     "project_maps",
     "read_recipe",
+    "render_clouds",
     "ring_spectra",
 ]

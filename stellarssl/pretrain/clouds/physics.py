@@ -1,15 +1,16 @@
 r"""A turbulent cloud with a star inside, in three dimensions: density and velocity on 64^3 cells.
 
-The cloud fills the cube of a tile, 0.5 pc with cells of 0.0078 pc. It is drawn from a recipe and not
-from a simulation: nothing evolves, and no equation of motion is solved. Each ingredient is a known
-approximation.
+The cloud fills the cube of a tile, 0.5 pc with cells of 0.0078 pc. It is drawn from a recipe and
+not from a simulation: nothing evolves, and no equation of motion is solved. Each ingredient is a
+known approximation.
 
 Turbulence.
     Supersonic isothermal turbulence has a nearly lognormal density (Vazquez-Semadeni 1994, ApJ 423,
     681; Federrath et al. 2010, A&A 512, A81) and velocities with a power-law spectrum, steeper for
     shocks than for incompressible flow (Larson 1981, MNRAS 194, 809; McKee & Ostriker 2007, ARA&A
-    45, 565). Here the logarithm of the density is a Gaussian field, or a Gaussian field g mixed with
-    the ridges -abs(h) of a second one, which makes filaments. The velocity is a Gaussian field.
+    45, 565). Here the logarithm of the density is a Gaussian field, or a Gaussian field g mixed
+    with the ridges -abs(h) of a second one, which makes filaments. The velocity is a Gaussian
+    field.
 
 Envelope.
     The gas that collapses onto a star has a density of :math:`r^{-3/2}` inside the expansion wave
@@ -57,7 +58,7 @@ _CELL = TILE_PIXEL.to_value(u.pc)
 _G = constants.G.to_value(u.pc / u.solMass * (u.km / u.s) ** 2)
 _BLOCK = 4  # cells along the side of the cube that is shifted to the center
 _REST = 2 * _CELL  # pc: Gaussian weight of the gas whose mean velocity the star has
-_SLAB = 16  # planes that a processor works on at a time, so that intermediate arrays stay in its cache
+_SLAB = 16  # planes that a processor works on at a time, so that arrays stay in its cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,9 +198,7 @@ def power_law_noise(
 
 
 @cache
-def _wavenumbers(
-    shape: tuple[int, ...], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _wavenumbers(shape: tuple[int, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return log of the wavenumber, and the weight of each mode of the half space.
 
     In the planes of the half space that are their own mirror image, the inverse transform takes the

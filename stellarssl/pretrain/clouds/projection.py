@@ -1,4 +1,4 @@
-"""What a cloud looks like along a line of sight: position-position-velocity cube and moment maps."""
+"""Position-position-velocity cubes and moment maps of clouds."""
 
 from functools import cache
 from typing import NamedTuple
@@ -186,9 +186,8 @@ def _line_of_sight(
 def _parcels(cloud: Cloud, axis: str) -> _Parcels:
     """List the cells of a cloud by line of sight."""
     along = cloud.velocity["xyz".index(axis)]
-    density, velocity, unresolved = (
-        values.permute(_AXES[axis]).contiguous() for values in (cloud.density, along, cloud.unresolved)
-    )
+    fields = (cloud.density, along, cloud.unresolved)
+    density, velocity, unresolved = (each.permute(_AXES[axis]).contiguous() for each in fields)
     step = torch.gradient(velocity, dim=2)[0]
     sigma = torch.sqrt(unresolved**2 + step**2 / 12)
     pixel = torch.arange(TILE_PIXELS**2, device=density.device).repeat_interleave(TILE_PIXELS)
@@ -232,7 +231,8 @@ def _cube(parcels: list[_Parcels]) -> torch.Tensor:
     device = parcels[0].column.device
     fine = torch.zeros(TILE_PIXELS**2 * _N_FINE, device=device)
     for each in parcels:
-        for part in zip(*(values.split(_CHUNK if device.type == "cpu" else len(values)) for values in each), strict=True):
+        step = _CHUNK if device.type == "cpu" else len(each.column)
+        for part in zip(*(values.split(step) for values in each), strict=True):
             _deposit(fine, _Parcels(*part))
     cube = fine.view(TILE_PIXELS**2, _N_FINE) @ _response(device)
     return cube.T.reshape(N_CHANNELS, TILE_PIXELS, TILE_PIXELS).contiguous()

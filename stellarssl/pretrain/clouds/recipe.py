@@ -5,6 +5,7 @@ import os
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -340,6 +341,35 @@ class CloudRecipe:
     motion: MotionRanges
     layers: LayerRanges
 
+    @classmethod
+    def from_dict(cls, record: dict) -> "CloudRecipe":
+        """Build a recipe from its sections, refusing what it does not know.
+
+        Parameters
+        ----------
+        record : dict
+            Sections as dicts of numbers and of pairs of numbers.
+
+        Returns
+        -------
+        recipe : `CloudRecipe`
+            The ranges.
+
+        Raises
+        ------
+        InputError
+            If a section or key is missing or unknown, or a value is out of range.
+        """
+        known = {each.name: each.type for each in fields(cls)}
+        if unknown := sorted(set(record) - set(known)):
+            raise InputError("recipe", f"has sections {', '.join(known)} and no others", unknown)
+        sections: dict[str, Any] = {}
+        for name, kind in known.items():
+            sections[name] = read_section(name, kind, record.get(name, {}))
+            for each in fields(sections[name]):
+                _check(f"[{name}] {each.name}", each.name, getattr(sections[name], each.name))
+        return cls(**sections)
+
     def draw(self, seed: int, index: int) -> CloudParameters:
         """Draw the parameters of a cloud.
 
@@ -445,7 +475,6 @@ def draw_layers(ranges: LayerRanges, draws: Draws) -> tuple[Layer, ...]:
     )
 
 
-_SECTIONS = {each.name: each.type for each in fields(CloudRecipe)}
 _PROBABILITIES = {"ridge_chance", "centered", "starless", "chance"}
 _FRACTIONS = {"ridge_share", "share", "coherence", "gas_gravity"}
 _POSITIVE = {
@@ -485,14 +514,7 @@ def read_recipe(path: str | os.PathLike | None = None) -> CloudRecipe:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path.name}", f"must be TOML ({error})") from error
-    if unknown := sorted(set(record) - set(_SECTIONS)):
-        raise InputError("recipe", f"has sections {', '.join(_SECTIONS)} and no others", unknown)
-    sections = {}
-    for name, kind in _SECTIONS.items():
-        sections[name] = read_section(name, kind, record.get(name, {}))
-        for each in fields(sections[name]):
-            _check(f"[{name}] {each.name}", each.name, getattr(sections[name], each.name))
-    return CloudRecipe(**sections)
+    return CloudRecipe.from_dict(record)
 
 
 def _check(place: str, name: str, value: float | _Range) -> None:
