@@ -113,10 +113,10 @@ def test_full_shards_can_be_extended(folder):
 
 
 def test_no_manifest(tmp_path):
-    with pytest.raises(ShardError, match="render flames with render_shards first"):
+    with pytest.raises(ShardError, match=r"manifest\.json is not there: render flames first"):
         FlameDataset(1, path=tmp_path, **OPTIONS)
     (tmp_path / "manifest.json").write_text("[]")
-    with pytest.raises(ShardError, match="is not a manifest of flame shards"):
+    with pytest.raises(ShardError, match="is not a manifest of flames"):
         FlameDataset(1, path=tmp_path, **OPTIONS)
 
 

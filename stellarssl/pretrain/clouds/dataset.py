@@ -30,7 +30,7 @@ __all__ = ["CloudDataset", "CloudTile", "render_clouds"]
 _AXES = "xyz"
 _FORMAT = 1
 _RENDERER = 1  # raised when the same seed and index give another cloud
-_OFFSETS = np.float32(OFFSETS).reshape(3, 1, 1)
+_OFFSETS = np.reshape(OFFSETS, (3, 1, 1)).astype(np.float32)
 
 
 class CloudTile(NamedTuple):
@@ -273,7 +273,8 @@ def _render(rows: np.ndarray, low: int, high: int, options: dict) -> None:
     for row, index in zip(rows, range(low, high), strict=True):
         tile = tiles[index]
         row["maps"] = tile.maps - _OFFSETS
-        row["ppv"] = encode_brightness(np.clip(tile.ppv, 0, MAX_BRIGHTNESS))
+        if tile.ppv is not None:
+            row["ppv"] = encode_brightness(np.clip(tile.ppv, 0, MAX_BRIGHTNESS))
         row["log_mass"], row["gas_masses"] = tile.log_mass, tile.gas_masses
         row["has_layers"] = tile.has_layers
 

@@ -207,7 +207,7 @@ def _wavenumbers(shape: tuple[int, ...], device: torch.device) -> tuple[torch.Te
     """
     axes = [torch.fft.fftfreq(n) * n for n in shape[:-1]]
     last = torch.arange(shape[-1] // 2 + 1)
-    squared = sum(k**2 for k in torch.meshgrid(*axes, last.float(), indexing="ij"))
+    squared = torch.stack(torch.meshgrid(*axes, last.float(), indexing="ij")).square().sum(0)
     weight = torch.ones_like(squared)
     weight[..., 0] = weight[..., -1] = 2**0.5
     weight.view(-1)[0] = 0.0
@@ -335,9 +335,9 @@ def _shell(squared: torch.Tensor) -> torch.Tensor:
 
 
 def _enclosed_masses(density: torch.Tensor, axes: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Return the gas mass within the outer radius of each shell around a point."""
+    """Return the gas mass within the middle of each shell around a point."""
     masses = torch.zeros(4 * 2 * TILE_PIXELS, device=density.device)
     for slab in _slabs(density.device):
         shell = _shell(_squared_distance((axes[0][slab], *axes[1:])))
         masses.scatter_add_(0, shell.flatten(), density[slab].flatten())
-    return masses.cumsum(0)
+    return masses.cumsum(0) - masses / 2

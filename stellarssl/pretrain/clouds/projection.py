@@ -29,7 +29,7 @@ _WIDTH = TILE_CHANNEL_WIDTH.to_value(_KMS)
 _SCALE = (TILE_N_H_PER_W * u.K * _KMS).to_value(u.cm**-2)
 _COLUMN = (u.solMass / (1.4 * constants.m_p) / TILE_PIXEL**2).to_value(u.cm**-2) / _SCALE
 _THERMAL = 0.054  # km/s: CO at 10 K
-_FINE = 0.8 * _WIDTH  # channels that gas is gathered in
+_FINE = 0.5 * _WIDTH  # channels that gas is gathered in
 _MARGIN = 8  # of these beyond each end
 _N_FINE = round(N_CHANNELS * _WIDTH / _FINE) + 2 * _MARGIN
 _NARROW = _FINE / 2**0.5  # km/s: widest profile that three of them can stand for
@@ -149,7 +149,8 @@ def ring_spectra(ppv: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     spectra : `~torch.Tensor`
-        Shape (..., 8, v): what `~stellarssl.spectra_from_arrays` measures.
+        Shape (..., 8, v). `~stellarssl.spectra_from_arrays` measures the same, but about the
+        velocity of the line's peak.
 
     Examples
     --------

@@ -289,11 +289,10 @@ class CloudParameters:
     drift: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
-        for item in (self, *self.stars):
-            for each in fields(item):
-                value = getattr(item, each.name)
-                if each.name != "stars" and not np.isfinite(value).all():
-                    raise InputError(each.name, "must be finite", value)
+        for values in (vars(self), *(vars(star) for star in self.stars)):
+            for name, value in values.items():
+                if name != "stars" and not np.isfinite(value).all():
+                    raise InputError(name, "must be finite", value)
         if self.gas_mass <= 0:
             raise InputError("gas_mass", "must be above zero: a cloud needs gas", self.gas_mass)
         if sum(star.share for star in self.stars) > 1:
@@ -360,7 +359,7 @@ class CloudRecipe:
         InputError
             If a section or key is missing or unknown, or a value is out of range.
         """
-        known = {each.name: each.type for each in fields(cls)}
+        known: dict[str, Any] = {each.name: each.type for each in fields(cls)}
         if unknown := sorted(set(record) - set(known)):
             raise InputError("recipe", f"has sections {', '.join(known)} and no others", unknown)
         sections: dict[str, Any] = {}

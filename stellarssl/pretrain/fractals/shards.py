@@ -63,13 +63,15 @@ class ShardKind(NamedTuple):
     render: Callable[[np.ndarray, int, int, dict], None]
 
 
-def read_manifest(path: str | os.PathLike) -> dict:
+def read_manifest(path: str | os.PathLike, noun: str = "flames") -> dict:
     """Read the manifest of a folder of shards.
 
     Parameters
     ----------
     path : path-like
         The folder.
+    noun : str, optional
+        Name of what the shards hold.
 
     Returns
     -------
@@ -86,9 +88,9 @@ def read_manifest(path: str | os.PathLike) -> dict:
         manifest = json.loads(file.read_text())
         return {"options": dict(manifest["options"]), "shards": dict(manifest["shards"])}
     except FileNotFoundError as error:
-        raise ShardError(f"{file} is not there: render the images first") from error
+        raise ShardError(f"{file} is not there: render {noun} first") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{file} is not a manifest of shards: {error}") from error
+        raise ShardError(f"{file} is not a manifest of {noun}: {error}") from error
 
 
 def _write_manifest(path: Path, manifest: dict) -> None:
@@ -278,7 +280,7 @@ def write_shards(
     path, noun = Path(path), kind.noun
     manifest = {"options": options, "shards": {}}
     if (path / _MANIFEST).exists():
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, noun)
         if not _extends(manifest["options"], options):
             raise InputError(
                 "path", f"must not hold {noun} of other options ({manifest['options']})", options
@@ -345,7 +347,7 @@ def open_shards(
         If a shard is missing or damaged.
     """
     path = Path(path)
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, kind.noun)
     options, shards = manifest["options"], []
     for number in range(-(-options["n"] // options["shard_size"])):
         low, high = _shard_rows(number, options)
