@@ -32,11 +32,12 @@ _THERMAL = 0.054  # km/s: CO at 10 K
 _FINE = 0.5 * _WIDTH  # channels that gas is gathered in
 _MARGIN = 8  # of these beyond each end
 _N_FINE = round(N_CHANNELS * _WIDTH / _FINE) + 2 * _MARGIN
-_NARROW = _FINE / 2**0.5  # km/s: widest profile that three of them can stand for
 _AXES = {"x": (2, 1, 0), "y": (0, 2, 1), "z": (1, 0, 2)}
-_GROUPS = ((_NARROW, 1), (0.2, 3), (0.6, 8), (np.inf, 24))
-"""Largest dispersion of a cell [km/s], and number of narrow profiles that make up its own."""
-_SHARED = 0.25  # variance that a profile gets at least, so that no share is negative [channels^2]
+_SHARED = 0.25  # variance that a profile gets at least, so that no share is negative [_FINE^2]
+_NARROW, _MEDIUM = (_FINE * (each**2 - 2 * _SHARED) ** 0.5 for each in (1, 2))
+"""Widest profiles that three fine channels can stand for, next to each other or every other one."""
+_GROUPS = ((_NARROW, 1), (_MEDIUM, 1), (0.3, 3), (0.8, 8), (np.inf, 24))
+"""Largest dispersion of a cell [km/s], and number of medium profiles that make up its own."""
 _CHUNK = 32768  # cells that a processor works on at a time, so that all arrays stay in its cache
 
 
@@ -245,34 +246,36 @@ def _deposit(fine: torch.Tensor, parcels: _Parcels) -> None:
     for high, number in _GROUPS:
         chosen = ((parcels.sigma > low) & (parcels.sigma <= high)).nonzero().squeeze(1)
         if len(chosen):
-            _share(fine, _Parcels(*(values[chosen] for values in parcels)), number)
+            apart = 1 if high == _NARROW else 2
+            _share(fine, _Parcels(*(values[chosen] for values in parcels)), number, apart)
         low = high
 
 
-def _share(fine: torch.Tensor, parcels: _Parcels, number: int) -> None:
+def _share(fine: torch.Tensor, parcels: _Parcels, number: int, apart: int) -> None:
     """Share parcels of gas among fine channels, in place, each as so many narrow profiles.
 
-    A narrow profile is shared among three neighboring channels such that its mass, mean and
+    A profile is shared among three channels, so many channels apart, such that its mass, mean and
     variance are kept, but for a constant variance that `_response` takes off the thermal one.
     """
-    narrow = parcels.sigma.clamp(max=_NARROW)
+    narrow = parcels.sigma.clamp(max=_MEDIUM)
     velocity = parcels.velocity
     if number > 1:
         wide = torch.sqrt(parcels.sigma**2 - narrow**2)
         velocity = velocity[:, None] + wide[:, None] * _nodes(number, fine.device)
         narrow = narrow[:, None]
-    place = (velocity / _FINE + (_N_FINE - 1) / 2).clamp(1, _N_FINE - 2)
+    place = (velocity / _FINE + (_N_FINE - 1) / 2).clamp(apart, _N_FINE - 1 - apart)
     middle = place.round()
     away = place - middle
-    second = (narrow / _FINE) ** 2 + away**2 + _SHARED
+    second = ((narrow / _FINE) ** 2 + away**2 + _SHARED) / apart**2
+    away = away / apart
     column = parcels.column / number
     index = parcels.pixel * _N_FINE
     if number > 1:
         column, index = column[:, None], index[:, None]
     index = (index + middle.long()).flatten()
     fine.scatter_add_(0, index, (column * (1 - second)).flatten())
-    fine.scatter_add_(0, index + 1, (column * (second + away) / 2).flatten())
-    fine.scatter_add_(0, index - 1, (column * (second - away) / 2).flatten())
+    fine.scatter_add_(0, index + apart, (column * (second + away) / 2).flatten())
+    fine.scatter_add_(0, index - apart, (column * (second - away) / 2).flatten())
 
 
 @cache

@@ -227,11 +227,11 @@ class Protostar:
     share : float
         Fraction of the gas that is in the envelope.
     slope, core, modulation : float
-        Shape of the envelope, see `EnvelopeRanges`.
+        Shape of the envelope, see ``EnvelopeRanges``.
     offset : tuple of 3 float
         Center of the envelope relative to the star [pc].
     infall, infall_radius, gas_gravity, rotation, rotation_radius, unresolved : float
-        Motion of the gas, see `MotionRanges`.
+        Motion of the gas, see ``MotionRanges``.
     axis : tuple of 3 float
         Unit vector of the rotation.
     """
@@ -262,7 +262,7 @@ class CloudParameters:
     gas_mass : float
         All gas in the cube [solar masses].
     slope, scatter, ridge_share : float
-        Turbulent density, see `DensityRanges`.
+        Turbulent density, see ``DensityRanges``.
     centered : bool
         Whether the densest cube of four cells is shifted to the center.
     turbulence_slope, turbulence : float
@@ -313,7 +313,7 @@ class Layer:
     dispersion : float
         Velocity dispersion [km/s].
     slope, scatter, coherence : float
-        Structure, see `LayerRanges`.
+        Structure, see ``LayerRanges``.
     """
 
     column: float
