@@ -137,9 +137,16 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def fractals(options: argparse.Namespace) -> int:
-    """Render flames to files."""
-    names = ("n", "kind", "size", "n_points", "seed", "n_workers", "shard_size", "progress")
-    print(stellarssl.pretrain.render_shards(options.output, **_named(options, *names)))
+    """Render flames or clouds to files."""
+    clouds = options.kind == "clouds"
+    for name in ("n_points",) if clouds else ("recipe",):
+        if getattr(options, name) is not None:
+            raise InputError(name, f"cannot be combined with kind {options.kind}")
+    names = ("n", "size", "seed", "n_workers", "shard_size", "progress")
+    names += ("recipe",) if clouds else ("kind", "n_points")
+    given = {name: value for name, value in _named(options, *names).items() if value is not None}
+    render = stellarssl.pretrain.render_clouds if clouds else stellarssl.pretrain.render_shards
+    print(render(options.output, **given))
     return 0
 
 

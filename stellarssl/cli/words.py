@@ -73,16 +73,28 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_pretraining(
     parsers: "argparse._SubParsersAction", progress: argparse.ArgumentParser
 ) -> None:
-    text = "flame fractals to train on, as files; call it again and it goes on where it stopped"
+    text = (
+        "flame fractals or clouds to train on, as files; the same command continues a stopped one"
+    )
     words = parsers.add_parser("fractals", help=text, description=text, parents=[progress])
     words.set_defaults(verb=verbs.fractals)
     words.add_argument("--output", metavar="DIR", required=True, help="where the files go")
-    words.add_argument("--n", type=int, required=True, metavar="N", help="how many flames")
-    words.add_argument("--kind", default="moments", help="moments, rgb, affine or fbm")
-    words.add_argument("--size", type=int, metavar="PIXELS", help="edge; 96, or 336 for rgb")
-    words.add_argument("--n-points", type=int, metavar="N", help="of a flame; 1e5, 1e6 for rgb")
+    words.add_argument("--n", type=int, required=True, metavar="N", help="number of images")
+    words.add_argument("--kind", default="moments", help="moments, rgb, affine, fbm or clouds")
+    words.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="image size in pixels (default: 96; rgb: 336; clouds: 64)",
+    )
+    words.add_argument(
+        "--n-points", type=int, metavar="N", help="points of a flame (default: 1e5; rgb: 1e6)"
+    )
     words.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, others")
-    words.add_argument("--shard-size", type=int, default=2000, metavar="N", help="flames a file")
+    text = "images in a file (default: 2000; clouds: 300)"
+    words.add_argument("--shard-size", type=int, metavar="N", help=text)
+    text = "TOML file with the ranges of clouds (default: the shipped one)"
+    words.add_argument("--recipe", metavar="FILE", help=text)
     _add_workers(words, 1, "processes that render")
 
     text = "an encoder from flames; call it again and it goes on where it stopped"

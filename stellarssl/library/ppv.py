@@ -14,6 +14,13 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
 
+from stellarssl._utils.brightness import (
+    DEX,
+    MAX_BRIGHTNESS,
+    T0,
+    decode_brightness,
+    encode_brightness,
+)
 from stellarssl._utils.output import atomic_path
 from stellarssl.exceptions import InputError
 from stellarssl.library._shipped import (
@@ -34,63 +41,7 @@ __all__ = [
 ]
 
 _SHA256 = "54d0a01a9c461fdd2f88753b659c441b32a6b5cf2f35ba300100dd31ae73a4a3"
-_T0, _DEX, _TOP = 0.01, 4.5, 255  # K, dex, last code
 _TEXT = ("sim", "group", "clump", "axis")
-_BRIGHTNESS = (_T0 * (10.0 ** (np.arange(_TOP + 1) * _DEX / _TOP) - 1)).astype(np.float32)
-
-
-def encode_brightness(brightness: np.ndarray) -> np.ndarray:
-    """Round brightness to 8 bits, logarithmic above 0.01 K.
-
-    Parameters
-    ----------
-    brightness : `~numpy.ndarray`
-        Brightness [K], not negative, any shape.
-
-    Returns
-    -------
-    codes : `~numpy.ndarray`
-        Array of uint8, same shape. Neighboring codes differ by 4 % above 0.1 K; all values above
-        316 K have code 255.
-
-    Raises
-    ------
-    InputError
-        If a value is negative or not finite.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> encode_brightness(np.array([0.0, 0.09, 1.0, 1e4]))
-    array([  0,  57, 114, 255], dtype=uint8)
-    """
-    brightness = np.asarray(brightness)
-    if not (np.isfinite(brightness).all() and (brightness >= 0).all()):
-        raise InputError("brightness", "must be finite and not negative")
-    codes = np.log10(brightness / _T0 + 1) * (_TOP / _DEX)
-    return np.minimum(np.round(codes), _TOP).astype(np.uint8)
-
-
-def decode_brightness(codes: np.ndarray) -> np.ndarray:
-    """Return the brightness that codes stand for.
-
-    Parameters
-    ----------
-    codes : `~numpy.ndarray`
-        Array of uint8, any shape, from ``encode_brightness``.
-
-    Returns
-    -------
-    brightness : `~numpy.ndarray`
-        Float32, same shape [K].
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> decode_brightness(np.array([0, 57, 114], dtype=np.uint8)).round(2)
-    array([0.  , 0.09, 1.02], dtype=float32)
-    """
-    return _BRIGHTNESS[codes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +143,7 @@ class PPVTiles:
         if cubes.ndim != 4 or len(cubes) != len(table):
             rule = f"must have shape ({len(table)}, v, y, x), one cube for each row of the table"
             raise InputError("cubes", rule, cubes.shape)
-        row, channel, y, x = np.nonzero(cubes > _BRIGHTNESS[-1])
+        row, channel, y, x = np.nonzero(cubes > MAX_BRIGHTNESS)
         saturated = QTable({"row": row, "channel": channel, "y": y, "x": x})
         saturated["brightness"] = cubes[row, channel, y, x].astype(np.float32) * u.K
         codes = np.ascontiguousarray(encode_brightness(cubes).transpose(0, 2, 3, 1))
@@ -242,8 +193,8 @@ class PPVTiles:
         """
         primary = fits.PrimaryHDU()
         primary.header.update({"LONGSTRN": "OGIP 1.0", "META": json.dumps(self.meta)})
-        primary.header["T0"] = (_T0, "[K] T = T0 * (10**(code * DEX / 255) - 1)")
-        primary.header["DEX"] = (_DEX, "[dex] see T0")
+        primary.header["T0"] = (T0, "[K] T = T0 * (10**(code * DEX / 255) - 1)")
+        primary.header["DEX"] = (DEX, "[dex] see T0")
         primary.header["DV"] = (TILE_CHANNEL_WIDTH.value, "[km/s] channel width")
         primary.header["NHPERW"] = (TILE_N_H_PER_W.value, "[cm-2/(K km/s)] N_H per K km/s")
         codes = fits.CompImageHDU(

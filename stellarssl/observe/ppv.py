@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import astropy.units as u
 import numpy as np
 
-from stellarssl._utils.geometry import TILE_PIXEL
+from stellarssl._utils.geometry import TILE_CHANNEL_WIDTH, TILE_N_H_PER_W, TILE_PIXEL
 from stellarssl.exceptions import InputError
 from stellarssl.observe.observation import Observation
 
@@ -17,12 +17,6 @@ __all__ = [
     "center_peak",
     "observe_tiles",
 ]
-
-TILE_CHANNEL_WIDTH = 0.125 * u.km / u.s
-"""Channel width of simulated tiles, and of the channels that signal-to-noise ratios refer to."""
-
-TILE_N_H_PER_W = 1e22 * u.cm**-2 / (u.K * u.km / u.s)
-"""Hydrogen nuclei per integrated brightness of simulated tiles, whose gas is optically thin."""
 
 _FWHM = np.sqrt(8 * np.log(2))
 _KMS = u.km / u.s

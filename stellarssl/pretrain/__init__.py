@@ -1,9 +1,10 @@
-"""Training an encoder on flames, which cost nothing and look like nothing in the sky.
+"""Training an encoder on synthetic images: flame fractals, and clouds with a star inside.
 
-Flames (`render_flame`, `FlameDataset`) need nothing beyond the package; `train`, `plan` and
-`export_encoder` need the ``pretrain`` extra.
+Images (`render_flame`, `FlameDataset`, `CloudDataset`) need nothing beyond the package; `train`,
+`plan` and `export_encoder` need the ``pretrain`` extra.
 """
 
+from stellarssl.pretrain.clouds import CloudDataset, render_clouds
 from stellarssl.pretrain.fractals import FlameDataset, FlameGenome, render_flame, render_shards
 from stellarssl.pretrain.hardware import Hardware
 from stellarssl.pretrain.preset import PRESETS, Preset, read_preset
@@ -11,6 +12,7 @@ from stellarssl.pretrain.runs import export_encoder, plan, train
 
 __all__ = [
     "PRESETS",
+    "CloudDataset",
     "FlameDataset",
     "FlameGenome",
     "Hardware",
@@ -18,6 +20,7 @@ __all__ = [
     "export_encoder",
     "plan",
     "read_preset",
+    "render_clouds",
     "render_flame",
     "render_shards",
     "train",

@@ -9,7 +9,7 @@ from typing import Any
 from stellarssl.exceptions import InputError
 from stellarssl.pretrain.views import ViewSettings
 
-__all__ = ["PRESETS", "Preset", "Stage", "preset_from_dict", "read_preset"]
+__all__ = ["PRESETS", "Preset", "Stage", "preset_from_dict", "read_preset", "read_section"]
 
 _FOLDER = Path(__file__).parent / "presets"
 
@@ -233,13 +233,35 @@ def preset_from_dict(record: dict) -> Preset:
     if unknown:
         rule = f"has sections {', '.join((*_SECTIONS, 'stages'))} and no others"
         raise InputError("preset", rule, unknown)
-    sections = {name: _section(name, _SECTIONS[name], record.get(name, {})) for name in _SECTIONS}
-    stages = tuple(_section("stages", Stage, stage) for stage in record.get("stages", []))
+    sections = {
+        name: read_section(name, _SECTIONS[name], record.get(name, {})) for name in _SECTIONS
+    }
+    stages = tuple(read_section("stages", Stage, stage) for stage in record.get("stages", []))
     return _checked(Preset(record["name"], stages=stages, **sections))
 
 
-def _section(name: str, kind: type, record: dict) -> Any:
-    """Build a section, refusing what it does not know."""
+def read_section(name: str, kind: type, record: dict) -> Any:
+    """Build a section from a TOML table.
+
+    Parameters
+    ----------
+    name : str
+        Name of the section, for messages.
+    kind : type
+        Dataclass of the section, whose fields are numbers, strings, booleans or pairs of numbers.
+    record : dict
+        The TOML table.
+
+    Returns
+    -------
+    section : object
+        An instance of ``kind``.
+
+    Raises
+    ------
+    InputError
+        If a key is missing or unknown, or a value has the wrong type.
+    """
     known = {item.name: item for item in fields(kind)}
     unknown = sorted(set(record) - set(known))
     if unknown:

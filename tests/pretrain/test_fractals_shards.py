@@ -47,9 +47,9 @@ def test_going_on_neither_redoes_nor_loses_a_shard(folder, monkeypatch):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     rendered, render = [], shards._render_shard
 
-    def count(path, number, options):
+    def count(path, number, *rest):
         rendered.append(number)
-        return render(path, number, options)
+        return render(path, number, *rest)
 
     monkeypatch.setattr(shards, "_render_shard", count)
     render_shards(folder, 6, shard_size=2, **OPTIONS)
@@ -113,10 +113,10 @@ def test_full_shards_can_be_extended(folder):
 
 
 def test_no_manifest(tmp_path):
-    with pytest.raises(ShardError, match="render flames with render_shards first"):
+    with pytest.raises(ShardError, match=r"manifest\.json is not there: render flames first"):
         FlameDataset(1, path=tmp_path, **OPTIONS)
     (tmp_path / "manifest.json").write_text("[]")
-    with pytest.raises(ShardError, match="is not a manifest of flame shards"):
+    with pytest.raises(ShardError, match="is not a manifest of flames"):
         FlameDataset(1, path=tmp_path, **OPTIONS)
 
 

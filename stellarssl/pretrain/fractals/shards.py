@@ -1,13 +1,14 @@
-"""Flames on disk: shards that are memory-mapped, a manifest that says what they are."""
+"""Flames, or other images, in memory-mapped shards with a manifest of their options."""
 
 import json
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,17 @@ from stellarssl._utils.provenance import file_sha256
 from stellarssl.exceptions import InputError, StellarSSLError, StellarSSLWarning
 from stellarssl.pretrain.fractals.render import check_options, render_indexed
 
-__all__ = ["OFFSETS", "RENDERER", "ShardError", "open_shards", "read_manifest", "render_shards"]
+__all__ = [
+    "OFFSETS",
+    "RENDERER",
+    "ShardError",
+    "ShardKind",
+    "check_counts",
+    "open_shards",
+    "read_manifest",
+    "render_shards",
+    "write_shards",
+]
 
 OFFSETS = (22.0, 0.0, 0.0)
 """What is taken off each channel before it is stored in half precision: log N there, whose steps
@@ -33,13 +44,34 @@ class ShardError(StellarSSLError, OSError):
     """A shard is missing, damaged, or cannot be written."""
 
 
-def read_manifest(path: str | os.PathLike) -> dict:
+class ShardKind(NamedTuple):
+    """What shards hold.
+
+    Attributes
+    ----------
+    noun : str
+        Name of the images, with which the names of the files begin.
+    row : callable
+        Returns the NumPy dtype of one image, a subarray or a structure, from the options.
+    render : callable
+        Fills an array of that dtype with images ``low`` to ``high``:
+        ``render(rows, low, high, options)``.
+    """
+
+    noun: str
+    row: Callable[[dict], np.dtype]
+    render: Callable[[np.ndarray, int, int, dict], None]
+
+
+def read_manifest(path: str | os.PathLike, noun: str = "flames") -> dict:
     """Read the manifest of a folder of shards.
 
     Parameters
     ----------
     path : path-like
         The folder.
+    noun : str, optional
+        Name of what the shards hold.
 
     Returns
     -------
@@ -56,9 +88,9 @@ def read_manifest(path: str | os.PathLike) -> dict:
         manifest = json.loads(file.read_text())
         return {"options": dict(manifest["options"]), "shards": dict(manifest["shards"])}
     except FileNotFoundError as error:
-        raise ShardError(f"{file} is not there: render flames with render_shards first") from error
+        raise ShardError(f"{file} is not there: render {noun} first") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{file} is not a manifest of flame shards: {error}") from error
+        raise ShardError(f"{file} is not a manifest of {noun}: {error}") from error
 
 
 def _write_manifest(path: Path, manifest: dict) -> None:
@@ -66,8 +98,8 @@ def _write_manifest(path: Path, manifest: dict) -> None:
         temporary.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def _shard_name(number: int) -> str:
-    return f"flames-{number:05d}.npy"
+def _shard_name(noun: str, number: int) -> str:
+    return f"{noun}-{number:05d}.npy"
 
 
 def _shard_rows(number: int, options: dict) -> tuple[int, int]:
@@ -75,24 +107,35 @@ def _shard_rows(number: int, options: dict) -> tuple[int, int]:
     return low, min(options["n"], low + options["shard_size"])
 
 
-def _render_shard(path: Path, number: int, options: dict) -> tuple[str, str]:
+def _render_shard(path: Path, number: int, options: dict, kind: ShardKind) -> tuple[str, str]:
     """Render one shard under a temporary name, then give it its own; return name and sha256."""
     low, high = _shard_rows(number, options)
-    size, name = options["size"], _shard_name(number)
-    rows = np.empty((high - low, 3, size, size), np.float16)
-    for row, index in zip(rows, range(low, high), strict=True):
-        image, _ = render_indexed(
-            index,
-            kind=options["kind"],
-            size=size,
-            n_points=options["n_points"],
-            seed=options["seed"],
-        )
-        row[:] = image.maps - np.reshape(options["offsets"], (3, 1, 1))
+    name = _shard_name(kind.noun, number)
+    rows = np.empty(high - low, kind.row(options))
+    kind.render(rows, low, high, options)
     with atomic_path(path / name, overwrite=True) as temporary:
         np.save(temporary, rows)
         digest = file_sha256(temporary)
     return name, digest
+
+
+def _flame_row(options: dict) -> np.dtype:
+    return np.dtype((np.float16, (3, options["size"], options["size"])))
+
+
+def _render_flames(rows: np.ndarray, low: int, high: int, options: dict) -> None:
+    for row, index in zip(rows, range(low, high), strict=True):
+        image, _ = render_indexed(
+            index,
+            kind=options["kind"],
+            size=options["size"],
+            n_points=options["n_points"],
+            seed=options["seed"],
+        )
+        row[:] = image.maps - np.reshape(options["offsets"], (3, 1, 1))
+
+
+_FLAMES = ShardKind("flames", _flame_row, _render_flames)
 
 
 def _extends(old: dict, new: dict) -> bool:
@@ -101,7 +144,7 @@ def _extends(old: dict, new: dict) -> bool:
     return more and old | {"n": new["n"]} == new
 
 
-def _adopt(path: Path, manifest: dict) -> list[int]:
+def _adopt(path: Path, manifest: dict, noun: str) -> list[int]:
     """Take stock of what is there: return the numbers of the shards that are to be rendered.
 
     A shard that was finished but not written into the manifest is taken up; one that is damaged
@@ -110,7 +153,7 @@ def _adopt(path: Path, manifest: dict) -> list[int]:
     options, recorded, todo = manifest["options"], manifest["shards"], []
     manifest["shards"] = {}
     for number in range(-(-options["n"] // options["shard_size"])):
-        file = path / _shard_name(number)
+        file = path / _shard_name(noun, number)
         digest = file_sha256(file) if file.exists() else None
         if digest is None or recorded.get(file.name, digest) != digest:
             if digest is not None:
@@ -170,37 +213,92 @@ def render_shards(
         If the disk is full, a file cannot be written or a worker is killed; what is finished is
         kept.
     """
-    path = Path(path)
     size, n_points = check_options(kind, size, n_points)
-    for name, value in (("n", n), ("n_workers", n_workers), ("shard_size", shard_size)):
-        if not (isinstance(value, int) and value >= 1):
-            raise InputError(name, "must be a whole number above zero", value)
+    check_counts(n=n, n_workers=n_workers, shard_size=shard_size)
     options = {
         "format": _FORMAT, "renderer": RENDERER, "n": n, "kind": kind, "size": size,
         "n_points": n_points, "seed": seed, "shard_size": shard_size,
         "offsets": list(OFFSETS) if kind != "rgb" else [0.0, 0.0, 0.0],
     }  # fmt: skip
+    return write_shards(path, options, _FLAMES, n_workers=n_workers, progress=progress)
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse counts that are not whole numbers above zero.
+
+    Parameters
+    ----------
+    **counts : int
+        Values by the name of the argument.
+
+    Raises
+    ------
+    InputError
+        If one is not.
+    """
+    for name, value in counts.items():
+        if not (isinstance(value, int) and value >= 1):
+            raise InputError(name, "must be a whole number above zero", value)
+
+
+def write_shards(
+    path: str | os.PathLike,
+    options: dict,
+    kind: ShardKind,
+    *,
+    n_workers: int = 1,
+    progress: bool = False,
+) -> Path:
+    """Write images to memory-mapped files, going on where an earlier call was stopped.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder of the shards.
+    options : dict
+        All that the images depend on, in JSON types; among them their number ``n`` and the number
+        of images in a file, ``shard_size``.
+    kind : ShardKind
+        What the shards hold.
+    n_workers : int, optional
+        Number of processes.
+    progress : bool, optional
+        Whether there is a progress bar.
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds images of other options.
+    ShardError
+        If a file cannot be written or a worker is killed; finished files are kept.
+    """
+    path, noun = Path(path), kind.noun
     manifest = {"options": options, "shards": {}}
     if (path / _MANIFEST).exists():
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, noun)
         if not _extends(manifest["options"], options):
             raise InputError(
-                "path", f"must not hold flames of other options ({manifest['options']})", options
+                "path", f"must not hold {noun} of other options ({manifest['options']})", options
             )
         manifest["options"] = options
     try:
         path.mkdir(parents=True, exist_ok=True)
-        todo = _adopt(path, manifest)
+        todo = _adopt(path, manifest, noun)
         _write_manifest(path, manifest)
         for name, digest in progress_bar(
-            _render_all(path, todo, options, n_workers), "flames", total=len(todo), show=progress
+            _render_all(path, todo, kind, options, n_workers), noun, total=len(todo), show=progress
         ):
             manifest["shards"][name] = digest
             _write_manifest(path, manifest)
     except OSError as error:
         reason = error.strerror or error
         raise ShardError(
-            f"{path}: cannot write flames ({reason}); finished shards are kept"
+            f"{path}: cannot write {noun} ({reason}); finished shards are kept"
         ) from error
     except BrokenProcessPool as error:
         raise ShardError(
@@ -210,32 +308,36 @@ def render_shards(
 
 
 def _render_all(
-    path: Path, todo: list[int], options: dict, n_workers: int
+    path: Path, todo: list[int], kind: ShardKind, options: dict, n_workers: int
 ) -> Iterator[tuple[str, str]]:
     if n_workers == 1:
-        yield from (_render_shard(path, number, options) for number in todo)
+        yield from (_render_shard(path, number, options, kind) for number in todo)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-        jobs = [pool.submit(_render_shard, path, number, options) for number in todo]
+        jobs = [pool.submit(_render_shard, path, number, options, kind) for number in todo]
         for job in jobs:
             yield job.result()
 
 
-def open_shards(path: str | os.PathLike, *, verify: bool = False) -> tuple[list[np.ndarray], dict]:
+def open_shards(
+    path: str | os.PathLike, kind: ShardKind = _FLAMES, *, verify: bool = False
+) -> tuple[list[np.ndarray], dict]:
     """Map all shards of a folder into memory.
 
     Parameters
     ----------
     path : path-like
         The folder.
+    kind : ShardKind, optional
+        What the shards hold; by default flames.
     verify : bool, optional
         Whether the files' checksums are compared with the manifest's.
 
     Returns
     -------
     shards : list of ndarray
-        Memory maps, float16, (n, 3, size, size).
+        Memory maps, for flames float16 (n, 3, size, size).
     options : dict
         The manifest's.
 
@@ -245,23 +347,22 @@ def open_shards(path: str | os.PathLike, *, verify: bool = False) -> tuple[list[
         If a shard is missing or damaged.
     """
     path = Path(path)
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, kind.noun)
     options, shards = manifest["options"], []
     for number in range(-(-options["n"] // options["shard_size"])):
         low, high = _shard_rows(number, options)
-        file = path / _shard_name(number)
+        file = path / _shard_name(kind.noun, number)
         expected = manifest["shards"].get(file.name)
         if expected is None:
-            raise ShardError(f"{file} is not rendered yet: call render_shards again to go on")
+            raise ShardError(f"{file} is not rendered yet: render again to go on")
         if verify and file_sha256(file) != expected:
-            raise ShardError(f"{file} is damaged (sha256): delete it and call render_shards again")
+            raise ShardError(f"{file} is damaged (sha256): delete it and render again")
         try:
             rows = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise ShardError(
-                f"{file} is missing or damaged: delete it and call render_shards again"
-            ) from error
-        if rows.shape != (high - low, 3, options["size"], options["size"]):
-            raise ShardError(f"{file} is damaged: delete it and call render_shards again")
+            raise ShardError(f"{file} is missing or damaged: delete it and render again") from error
+        empty = np.empty(0, kind.row(options))
+        if rows.shape != (high - low, *empty.shape[1:]) or rows.dtype != empty.dtype:
+            raise ShardError(f"{file} is damaged: delete it and render again")
         shards.append(rows)
     return shards, options
