@@ -81,8 +81,8 @@ def values(cube, positions, distance, options):
     tiles = stellarssl.make_tiles(maps, positions, distance=distance)
     out["tiles"] = tiles.maps
     out["features"] = stellarssl.Encoder.from_pretrained().embed(tiles.maps).array
-    library = stellarssl.ReferenceLibrary.default().exclude(sim="s4")
-    masses = stellarssl.estimate_mass(maps, positions, distance=distance, library=library)
+    reading = options | {"distance": distance}
+    masses = stellarssl.estimate_mass(cube, positions, **reading)
     out["log_mass"] = np.log10(
         [masses[name].unmasked.to_value(u.solMass) for name in ("mass", "mass_lower", "mass_upper")]
     )

@@ -147,7 +147,7 @@ def test_masses_stand_at_their_positions_with_their_numbers(maps, table, tmp_pat
     assert sky.lines[1].get_marker() == "x"
     written = texts(figure)
     assert "$0.50_{-0.20}^{+0.40}$" in written
-    assert "above library, off map" in written
+    assert "novel, off map" in written
     assert not any("9.00" in text for text in written)  # a masked mass is never shown
     saved(figure, tmp_path)
 

@@ -127,12 +127,20 @@ def survey(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Write how good the masses are on the shipped library."""
-    table = stellarssl.evaluate.cross_validate(depth=options.depth, progress=options.progress)
-    _print_table(table)
-    print(
-        stellarssl.evaluate.write_evaluation(table, _output(options), overwrite=options.overwrite)
-    )
+    """Write how good the masses are on simulations that were left out."""
+    directory = _output(options)
+    predictions = stellarssl.evaluate.simulation_predictions(progress=options.progress)
+    _print_table(stellarssl.evaluate.score_predictions(predictions))
+    _print_table(stellarssl.evaluate.margins(predictions))
+    written = stellarssl.evaluate.write_scores(predictions, directory, overwrite=options.overwrite)
+    if options.maps:
+        table = stellarssl.evaluate.cross_validate(progress=options.progress)
+        _print_table(table)
+        written.append(
+            stellarssl.evaluate.write_evaluation(table, directory, overwrite=options.overwrite)
+        )
+    for path in written:
+        print(path)
     return 0
 
 

@@ -62,9 +62,13 @@ def make_parser() -> argparse.ArgumentParser:
     text = "what analyze makes of a simulated cube that is shipped, truth beside estimate"
     demo = parsers.add_parser("demo", help=text, description=text, parents=[everywhere])
     demo.set_defaults(verb=verbs.demo)
-    text = "how good the masses are on the shipped library, beside their rivals"
+    text = "scores of the masses on simulations that were left out, beside baselines"
     words = parsers.add_parser("evaluate", help=text, description=text, parents=[everywhere])
-    words.add_argument("--depth", default="0.5 pc", metavar='"0.5 pc"', help="which rows of it")
+    words.add_argument(
+        "--maps",
+        action="store_true",
+        help="score readers of maps, with trained and untrained encoders, too (slow)",
+    )
     words.set_defaults(verb=verbs.evaluate, cube="evaluation")
     _add_pretraining(parsers, progress)
     return parser

@@ -1,4 +1,4 @@
-"""How good masses and encoders are: every split beside every rival, as tables without pictures.
+"""Scores of readers of maps, with and without an encoder, on every split.
 
 The coefficient of determination of log mass is pooled over the left-out rows. A random split leaves
 the same star at another time in the training set and so measures memory; by star and by simulation
