@@ -66,6 +66,15 @@ def test_a_tile_wider_than_the_cloud_is_refused(size, tmp_path):
         render_clouds(tmp_path, 3, size=size)
 
 
+def test_bad_numbers_are_refused(tmp_path):
+    with pytest.raises(InputError, match="seed: must be a whole number that is not negative; got"):
+        CloudDataset(3, seed=-1)
+    with pytest.raises(InputError, match="n: must be a whole number above zero; got 0"):
+        CloudDataset(0)
+    with pytest.raises(InputError, match="shard_size: must be a whole number above zero; got 0"):
+        render_clouds(tmp_path, 3, shard_size=0)
+
+
 def test_shards_hold_what_is_made_on_the_fly(folder):
     fresh = CloudDataset(6, size=16, seed=2)
     stored = CloudDataset(6, size=16, seed=2, path=folder, verify=True)

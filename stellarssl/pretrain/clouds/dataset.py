@@ -114,7 +114,8 @@ class CloudDataset:
         self.n, self.size, self.seed, self.cubes, self.device = n, size, seed, cubes, device
         self.recipe = recipe if isinstance(recipe, CloudRecipe) else read_recipe(recipe)
         self.path = path
-        _check_size(size)
+        check_counts(n=n)
+        _check(size, seed)
         self._last: tuple[int, Cloud] | None = None
         self._shards = self._open(verify=verify)
 
@@ -227,7 +228,7 @@ def render_clouds(
     """
     recipe = recipe if isinstance(recipe, CloudRecipe) else read_recipe(recipe)
     check_counts(n=n, n_workers=n_workers, shard_size=shard_size)
-    _check_size(size)
+    _check(size, seed)
     options = _options(recipe, size=size, seed=seed) | {
         "n": n, "shard_size": shard_size, "ranges": asdict(recipe),
     }  # fmt: skip
@@ -235,7 +236,9 @@ def render_clouds(
     return write_shards(path, options, _SHARDS, n_workers=n_workers, progress=progress)
 
 
-def _check_size(size: int) -> None:
+def _check(size: int, seed: int) -> None:
+    if not (isinstance(seed, int) and seed >= 0):
+        raise InputError("seed", "must be a whole number that is not negative", seed)
     if not (isinstance(size, int) and 2 <= size <= TILE_PIXELS and size % 2 == 0):
         rule = f"must be an even number of at most {TILE_PIXELS} pixels, the width of a cloud"
         raise InputError("size", rule, size)
