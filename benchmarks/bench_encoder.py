@@ -8,7 +8,7 @@ import numpy as np
 from stellarssl import Encoder, ReferenceLibrary
 from stellarssl.encoder import block_names
 from stellarssl.library import DEFAULT_BLOCKS, N_VIEWS
-from stellarssl.masses import MassModel
+from stellarssl.masses import MassEstimator
 
 N_TILES, REPEATS = 1000, 3
 
@@ -79,7 +79,9 @@ class Parity:
 
     def read(self, library):
         """Return each tile's five nearest stars and its mass, estimated from other clumps."""
-        masses = MassModel.fit(library).masses
+        labels = (np.asarray(library.table[name]) for name in ("group", "clump"))
+        log_mass = np.log10(library.table["mass"].value)
+        masses = MassEstimator().fit(library.features.array, log_mass, *labels)
         index = masses._search(masses._whitened, masses.clumps_)[1]  # noqa: SLF001
         return np.sort(index[:, :5], axis=1), masses.left_out_
 

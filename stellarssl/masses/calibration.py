@@ -89,7 +89,18 @@ class Calibration:
     n_simulations: int
 
     def half_width(self, level: float) -> float:
-        """Return the half-width of the interval of a level in units of the residual's size."""
+        """Return the half-width of an interval in units of the expected size of a residual.
+
+        Parameters
+        ----------
+        level : float
+            Probability of the interval: 0.68 or 0.95.
+
+        Returns
+        -------
+        half_width : float
+            Half-width of the interval.
+        """
         return {0.68: self.q_68, 0.95: self.q_95}[level]
 
 

@@ -100,11 +100,10 @@ def test_a_stated_efficiency_is_enough(write):
     assert refused(report) == []
 
 
-def test_a_coarse_beam(write):
+def test_a_beam_that_leaves_no_skill(write):
     (line,) = refused(info(write(), distance="10 kpc"))
-    assert re.fullmatch(
-        r"  masses     a beam of 2\.3 pc leaves masses an R2 of \S+ \(no_skill\)", line
-    )
+    assert line.startswith("  masses     a beam of 2.2 pc leaves masses an R2 of ")
+    assert line.endswith(" (no_skill)")
 
 
 def test_options_reach_the_report(write):
